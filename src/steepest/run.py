@@ -1,0 +1,161 @@
+"""Run and Curve: the record of one training, a folder that stands alone. No torch.
+
+recipe.toml          the recipe as it was really trained
+run.json             what was asked for: data, seed, device, threads, budget, command
+data.json            the data's fingerprint, sizes, class names and normalisation
+environment.json     machine, versions, commit
+curve.jsonl          one line a measurement
+result.json          the figures of `train --json`; there when the run is done
+model.safetensors    the trained weights, with all that `predict` needs in its header
+checkpoint.safetensors   where `resume` goes on
+events.out.tfevents…     the same curve for TensorBoard
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import recipe as recipes
+from .mistake import Failure, Mistake
+from .recipe import Recipe
+
+Point = dict[str, float]
+
+
+class Curve(list[Point]):
+    """A list of measurements in the order of steps. Each is a dict with `step`, `epoch`, `time_s` and what was measured."""
+
+    def column(self, name: str) -> list[float]:
+        """The values of one figure, over the points that have it."""
+        return [point[name] for point in self if point.get(name) is not None]
+
+    def last(self, name: str) -> float | None:
+        """The latest value of one figure, or None."""
+        return next(iter(self.column(name)[::-1]), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder."""
+
+    path: Path
+
+    @staticmethod
+    def open(path: Path | str) -> Run:
+        """The run in a folder; a folder that holds none is refused."""
+        path = Path(path)
+        if not (path / "run.json").is_file():
+            raise Mistake(f"{path} is not a run folder: it has no run.json")
+        return Run(path)
+
+    @staticmethod
+    def create(out: Path, name: str) -> Run:
+        """A new, empty run folder ``name``, ``name-2``, … under `out`. Two processes never share one."""
+        for number in range(1, 1_000_000):
+            path = out / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir(parents=True)
+                return Run(path)
+            except FileExistsError:
+                if not out.is_dir():
+                    raise Mistake(f"cannot write runs under {out}: it is not a folder") from None
+            except OSError as error:
+                raise Mistake(f"cannot write runs under {out}: {error.strerror}") from error
+        raise Mistake(f"{out} holds a million runs named {name}")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """One of the folder's JSON files."""
+        try:
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise Mistake(f"the run {self.path} has no {name}: it did not get that far") from None
+        except (OSError, ValueError) as error:
+            raise Mistake(f"{self.path / name} cannot be read: {error}") from error
+        if not isinstance(found, dict):
+            raise Mistake(f"{self.path / name} is damaged: it must hold one JSON object")
+        return found
+
+    def write(self, name: str, fields: Mapping[str, Any]) -> None:
+        """One of the folder's JSON files, whole or not at all."""
+        text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with writing(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    @property
+    def done(self) -> bool:
+        return (self.path / "result.json").is_file()
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipes.read(self.path / "recipe.toml")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The figures of a finished run, as `train --json` prints them."""
+        return self.read("result.json")
+
+    @property
+    def curve(self) -> Curve:
+        """The measurements so far; a last line torn by a kill is left out."""
+        try:
+            lines = (self.path / "curve.jsonl").read_bytes().split(b"\n")[:-1]
+            return Curve(json.loads(line) for line in lines)
+        except FileNotFoundError:
+            return Curve()
+        except ValueError as error:
+            raise Mistake(f"{self.path / 'curve.jsonl'} is damaged: {error}") from error
+
+    def append(self, point: Point) -> None:
+        """Adds a measurement to the curve."""
+        with (self.path / "curve.jsonl").open("ab") as file:
+            file.write(json.dumps(point).encode() + b"\n")
+
+    def rewind(self, step: int) -> Curve:
+        """Drops the measurements after a step (those that a resumed run will make again); gives the rest."""
+        kept = Curve(point for point in self.curve if point["step"] <= step)
+        with writing(self.path / "curve.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(point) + "\n" for point in kept), encoding="utf-8")
+        return kept
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on leaving it is fsynced and renamed over `path`, on an error removed.
+
+    So a reader sees the old file or the new one, never a torn one, whatever is killed and when. A full disk or a read-only
+    folder is a Failure with one sentence.
+    """
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        temporary = None
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,70 @@
+"""Techniques by family. This file and the families' own hold names only: nothing here imports torch until `load`.
+
+A family's ``NAMES`` is a plain tuple; each name is a file. The form of each family is in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..mistake import Mistake, unknown
+from ..recipe import Use
+from .card import Entry, read, same_name
+
+FAMILIES = (
+    "augment",
+    "init",
+    "layers",
+    "losses",
+    "penalties",
+    "gradients",
+    "optimizers",
+    "schedules",
+    "averaging",
+    "stopping",
+    "inference",
+)
+
+
+@functools.cache
+def names() -> dict[str, str]:
+    """Every technique's name with its family."""
+    found = {}
+    for family in FAMILIES:
+        for name in importlib.import_module(f"{__name__}.{family}").NAMES:
+            found[name] = family
+    return found
+
+
+@functools.cache
+def entry(name: str) -> Entry:
+    """The catalogue's entry of a technique, without importing torch. An unknown name is refused."""
+    if name not in names():
+        raise unknown("technique", name, names())
+    family = names()[name]
+    return read(Path(__file__).parent / family / f"{name}.py", family)
+
+
+def check(uses: Iterable[Use]) -> None:
+    """Raises Mistake for an unknown name or setting, a setting out of range, or two techniques that clash."""
+    uses = tuple(uses)
+    for use in uses:
+        entry(use.name).check(use.settings)
+    for use in uses:
+        this = entry(use.name)
+        for other in uses:
+            that = entry(other.name)
+            if other is not use and (other.name in this.card.clashes or that.family in this.card.clashes):
+                raise Mistake(f"{use.name} clashes with {other.name}: {this.prose.get('Hurts', 'see its card')}")
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The technique itself: the function or class named as its file, or its ``apply`` in the layers family."""
+    module = importlib.import_module(f"{__name__}.{entry(name).family}.{name}")
+    if hasattr(module, "apply"):
+        return module.apply  # type: ignore[no-any-return]
+    return next(value for key, value in vars(module).items() if same_name(key, name) and callable(value))
