@@ -1,7 +1,7 @@
 """Recipe and Use: frozen data that says everything that decides a training, but the data, the seed and the machine.
 
-No torch here. A recipe is read from and written to TOML and JSON; a `Use` names a technique (or a model, an optimiser, a
-schedule) with its settings: ``Use("label_smoothing", smoothing=0.2)``, as text ``label_smoothing:smoothing=0.2``.
+No torch here. A recipe is read from and written to TOML and JSON; a `Use` names a technique (or a model, an optimiser,
+a schedule) with its settings: ``Use("label_smoothing", smoothing=0.2)``, as text ``label_smoothing:smoothing=0.2``.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ class Recipe:
     """Everything that decides a training, but the data, the seed and the machine.
 
     `epochs` may be a fraction; where an epoch has few steps, `min_steps` lengthens the training to at least so many.
-    `width` and `resolution` None mean the model's own and the data's own. `lr` is the peak (the schedule multiplies it),
-    in units of a mean loss over the batch. `micro_batch` 0 is the whole batch at once. `val_fraction` is held out of the
-    training split, stratified, before anything else is looked at.
+    `width` and `resolution` None mean the model's own and the data's own. `lr` is the peak (the schedule multiplies
+    it), in units of a mean loss over the batch. `micro_batch` 0 is the whole batch at once. `val_fraction` is held out
+    of the training split, stratified, before anything else is looked at.
     """
 
     name: str = "custom"

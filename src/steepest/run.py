@@ -30,7 +30,7 @@ Point = dict[str, float]
 
 
 class Curve(list[Point]):
-    """A list of measurements in the order of steps. Each is a dict with `step`, `epoch`, `time_s` and what was measured."""
+    """A list of measurements in the order of steps, each a dict with `step`, `epoch`, `time_s` and what was measured."""
 
     def column(self, name: str) -> list[float]:
         """The values of one figure, over the points that have it."""
@@ -129,8 +129,8 @@ class Run:
 def writing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on leaving it is fsynced and renamed over `path`, on an error removed.
 
-    So a reader sees the old file or the new one, never a torn one, whatever is killed and when. A full disk or a read-only
-    folder is a Failure with one sentence.
+    So a reader sees the old file or the new one, never a torn one, whatever is killed and when. A full disk or a
+    read-only folder is a Failure with one sentence.
     """
     temporary = None
     try:

@@ -65,6 +65,7 @@ def check(uses: Iterable[Use]) -> None:
 def load(name: str) -> Callable[..., Any]:
     """The technique itself: the function or class named as its file, or its ``apply`` in the layers family."""
     module = importlib.import_module(f"{__name__}.{entry(name).family}.{name}")
-    if hasattr(module, "apply"):
-        return module.apply  # type: ignore[no-any-return]
-    return next(value for key, value in vars(module).items() if same_name(key, name) and callable(value))
+    found: Callable[..., Any] = getattr(module, "apply", None) or next(
+        value for key, value in vars(module).items() if same_name(key, name) and callable(value)
+    )
+    return found

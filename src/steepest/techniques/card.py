@@ -1,9 +1,10 @@
 """The card of a technique, read from its file without importing torch.
 
-A technique's module docstring is the card's prose: the first paragraph says what it does; then one paragraph each, begun
-with a label: ``Formula:``, ``Source:``, ``Differs:``, ``Helps:``, ``Hurts:``. ``CARD = Card(...)`` holds what is data; the settings
-are the keyword parameters of the function or class named as the file (or of its ``apply``), minus those of the seam.
-Every value in a card and every default of a setting is a literal, so that `read` can take them from the source text.
+A technique's module docstring is the card's prose: the first paragraph says what it does; then one paragraph each,
+begun with a label: ``Formula:``, ``Source:``, ``Differs:``, ``Helps:``, ``Hurts:``. ``CARD = Card(...)`` holds what is
+data; the settings are the keyword parameters of the function or class named as the file (or of its ``apply``), minus
+those of the seam. Every value in a card and every default of a setting is a literal, so that `read` can take them from
+the source text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ..mistake import Mistake, unknown
 
 LABELS = ("Formula", "Source", "Differs", "Helps", "Hurts")
 SEAM = frozenset(
-    "self images targets index epoch model logits parameters params progress generator curve lr momentum weight_decay".split()
+    ("self", "images", "targets", "index", "epoch", "model", "logits", "parameters", "named_parameters")
+    + ("progress", "generator", "curve", "lr", "momentum", "weight_decay")
 )
 REQUIRED = "required"
 
@@ -29,10 +31,10 @@ REQUIRED = "required"
 class Card:
     """What is data about a technique.
 
-    off: settings that make it a no-op, or None where there are none. tiny: settings for the smoke test. clashes: names of
-    techniques, or of families, that it cannot be used with. allows: for each setting an interval as text (``"[0, 1)"``) or a
-    tuple of the allowed words. stage: for augmentations, whether it takes raw pixels (``"pixels"``, uint8, a block of
-    an epoch at a time) or the normalised float batch (``"batch"``).
+    off: settings that make it a no-op, or None where there are none. tiny: settings for the smoke test. clashes: names
+    of techniques, or of families, that it cannot be used with. allows: for each setting an interval as text
+    (``"[0, 1)"``) or a tuple of the allowed words. stage: for augmentations, whether it takes raw pixels (``"pixels"``,
+    uint8, a block of an epoch at a time) or the normalised float batch (``"batch"``).
     """
 
     off: Mapping[str, Any] | None = None
@@ -133,5 +135,5 @@ def _settings(tree: ast.Module, name: str) -> dict[str, Any]:
 
 
 def same_name(defined: str, file: str) -> bool:
-    """Whether a class or function carries the file's name: ``LabelSmoothing`` or ``label_smoothing`` in label_smoothing.py."""
+    """Whether a class or function carries the file's name: ``WhitenConv`` or ``whiten_conv`` in whiten_conv.py."""
     return defined.replace("_", "").lower() == file.replace("_", "").lower()
