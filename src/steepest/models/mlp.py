@@ -1,0 +1,60 @@
+"""A multi-layer perceptron: linear layers with an activation between them, on points or on flattened images.
+
+Layers: flatten; for each number of `hidden` ("200-100" is two layers) a linear layer and the activation; a linear
+layer to the outputs, without activation: its outputs are logits, or with one class the number to regress or a single
+logit. PyTorch's own initialisation.
+
+The documents' networks: 784-200-100-10 with ReLU is `hidden="200-100"` on 28×28 grey images; 100-50-20-1 with sigmoid
+is `hidden="50-20", activation="sigmoid"`, one class, points of 100 numbers; regression is one class.
+
+Source: D. Rumelhart, G. Hinton, R. Williams, Learning representations by back-propagating errors, Nature 323, 1986,
+https://doi.org/10.1038/323533a0.
+
+Differs: `width` sets the size of the first hidden layer and the others keep their proportion to it; by default all are as
+`hidden` says.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from steepest.mistake import Mistake
+
+WIDTH = None
+SMALLEST = None
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+def build(
+    classes: int,
+    shape: tuple[int, ...],
+    width: int | None,
+    *,
+    hidden: str = "200-100",
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu",
+) -> MLP:
+    """For inputs of any `shape`. Raises Mistake unless `hidden` is whole numbers from 1, joined by hyphens."""
+    parts = str(hidden).split("-")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise Mistake(f"hidden of mlp is layer sizes such as '200-100', not {hidden!r}")
+    sizes = [int(part) for part in parts]
+    if width is not None:
+        sizes = [max(1, round(size * width / sizes[0])) for size in sizes]
+    return MLP(classes, shape, sizes, _ACTIVATIONS[activation])
+
+
+class MLP(nn.Sequential):
+    """(N, *shape) -> logits (N, K)."""
+
+    def __init__(self, classes: int, shape: tuple[int, ...], hidden: list[int], activation: type[nn.Module]) -> None:
+        super().__init__()
+        size = torch.Size(shape).numel()
+        self.append(nn.Flatten())
+        for units in hidden:
+            self.append(nn.Linear(size, units))
+            self.append(activation())
+            size = units
+        self.append(nn.Linear(size, classes))
