@@ -43,4 +43,5 @@ class BasicCNN(nn.Module):
         x = self.pool(self.activ(x if self.norm1 is None else self.norm1(x)))
         x = self.conv2(x)
         x = self.pool(self.activ(x if self.norm2 is None else self.norm2(x)))
-        return self.out(x.flatten(1))  # type: ignore[no-any-return]
+        logits: torch.Tensor = self.out(x.flatten(1))
+        return logits

@@ -50,4 +50,5 @@ class LabCNN(nn.Module):
         x = self.pool(self.activ(x if self.norm2 is None else self.norm2(x)))
         x = self.linear1(x.flatten(1))
         x = self.activ(x if self.norm3 is None else self.norm3(x))
-        return self.linear2(x)  # type: ignore[no-any-return]
+        logits: torch.Tensor = self.linear2(x)
+        return logits

@@ -10,8 +10,8 @@ is `hidden="50-20", activation="sigmoid"`, one class, points of 100 numbers; reg
 Source: D. Rumelhart, G. Hinton, R. Williams, Learning representations by back-propagating errors, Nature 323, 1986,
 https://doi.org/10.1038/323533a0.
 
-Differs: `width` sets the size of the first hidden layer and the others keep their proportion to it; by default all are as
-`hidden` says.
+Differs: `width` sets the size of the first hidden layer and the others keep their proportion to it; by default all
+are as `hidden` says.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ initialisation.
 Source: K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, 2015, arXiv 1512.03385; the
 variant for 32×32 images (3×3 stem, no first pool) of https://github.com/kuangliu/pytorch-cifar.
 
-Differs: the shortcut of a halving block subsamples first and then convolves with stride 1, which computes the same
-numbers and keeps clear of strided 1×1 convolutions, whose weight gradients oneDNN gets wrong in channels_last for few
-channels on some processors; the mean is over the whole map, whatever its size.
+Differs: the shortcut of a halving block takes every second pixel first and then convolves with stride 1. It computes
+the same numbers, and keeps clear of strided 1×1 convolutions, whose weight gradients oneDNN gets wrong in
+channels_last on processors with AVX2 for fewer than 8 channels (https://github.com/uxlfoundation/oneDNN/issues/6035).
+The mean is over the whole map, whatever its size.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class ResNet18(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.activ(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
+        logits: torch.Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 def _group(channels_in: int, channels: int, stride: int, shortcut: bool) -> nn.Sequential:
@@ -71,5 +73,6 @@ class Block(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(self.activ(self.bn1(self.conv1(x)))))
-        return self.activ(y if self.shortcut is None else y + self.shortcut(x))  # type: ignore[no-any-return]
+        residual = self.bn2(self.conv2(self.activ(self.bn1(self.conv1(x)))))
+        y: torch.Tensor = self.activ(residual if self.shortcut is None else residual + self.shortcut(x))
+        return y
