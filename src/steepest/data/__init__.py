@@ -1,0 +1,38 @@
+"""Data: the known sets, image folders and record files, all as one `Dataset` of splits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steepest.data.dataset import Dataset, Split, stratified, with_validation
+    from steepest.data.sources import load
+
+NAMES = (
+    "digits",
+    "fashion_mnist",
+    "mnist",
+    "cifar10",
+    "cifar100",
+    "synthetic",
+    "circles",
+    "xor",
+    "gauss",
+    "spiral",
+    "moons",
+    "reg_plane",
+    "reg_gauss",
+)
+
+_HOMES = {"Dataset": "dataset", "Split": "dataset", "stratified": "dataset", "with_validation": "dataset"}
+_HOMES |= {"load": "sources"}
+
+__all__ = ["NAMES", "Dataset", "Split", "load", "stratified", "with_validation"]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
