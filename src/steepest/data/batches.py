@@ -1,0 +1,211 @@
+"""Batches of normalised images for training and evaluation, made whole epochs at a time, without worker processes.
+
+Images stay uint8, rows in (N,H,W,C), until their batch is due. An epoch is worked in blocks of a few thousand images:
+gather the rows, apply the pixel augmentations to the whole block (so that random choices are drawn in bulk), then make
+the float batches. The order and every random choice are a pure function of (seed, epoch, block).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steepest.data.dataset import Array, Indices, Split
+from steepest.mistake import Mistake
+
+BLOCK_BYTES = 16 << 20
+CHUNK_BYTES = 4 << 20
+Statistics = tuple[Array, Array]
+
+
+@dataclass(eq=False)
+class Batches:
+    """The batches of one part of a data set: the rows `index` (sorted int64) of `split`.
+
+    statistics: mean and std from `statistics`, of the training rows. pixels: the pixel-stage augmentations, each
+    ``f(images (N,C,H,W) uint8, targets, *, progress, generator[, index][, epoch])`` with its settings bound.
+    resolution: the square size to train at, None for the stored one. shuffle: False for evaluation: rows in the order
+    of `index`, the last batch short. memory: bytes; images that need more are streamed, in about that many bytes.
+
+    Shuffled epochs have whole batches only: each epoch drops (at most a batch of) other images. With fewer images than
+    a batch, an epoch is one batch with all of them.
+    """
+
+    split: Split
+    index: Indices
+    statistics: Statistics
+    batch_size: int
+    seed: int = 0
+    pixels: Sequence[Callable[..., tuple[Tensor, Tensor]]] = ()
+    resolution: int | None = None
+    device: str | torch.device = "cpu"
+    shuffle: bool = True
+    memory: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        self.device = torch.device(self.device)
+        stored = tuple(self.split.images.shape[1:])
+        self.points = len(stored) == 1
+        if self.points and (self.pixels or self.resolution):
+            raise Mistake("augmentations and resolution are for images, but these data are points")
+        shape = stored if self.points or not self.resolution else (self.resolution, self.resolution, stored[2])
+        self.resized = shape != stored
+        itemsize = self.split.images.dtype.itemsize
+        self.row_bytes = itemsize * int(np.prod(stored))
+        self.streamed = len(self.index) * itemsize * int(np.prod(shape)) > self.memory
+        mean, std = (np.asarray(figure, np.float64) for figure in self.statistics)
+        unit = 1.0 if self.points else 255.0
+        self.scale, self.shift = (
+            torch.from_numpy(np.tile(row, int(np.prod(shape[:-1]))).astype(np.float32)).to(self.device)
+            for row in (1 / (unit * std), -mean / std)
+        )
+        largest = itemsize * max(int(np.prod(stored)), int(np.prod(shape)))
+        self.block = max(1, BLOCK_BYTES // (largest * self.batch_size))
+        self.window = max(1, self.memory // 4 // (largest * self.batch_size * self.block)) * self.block
+        self.targets = torch.from_numpy(np.array(self.split.targets[self.index]))
+        self.kept = None if self.streamed else self._keep()
+
+    def __len__(self) -> int:
+        """The images of this part."""
+        return len(self.index)
+
+    @property
+    def steps(self) -> int:
+        """Batches of one epoch."""
+        whole, rest = divmod(len(self.index), self.batch_size)
+        return max(1, whole) if self.shuffle else whole + (rest > 0)
+
+    def epoch(
+        self, epoch: int, start: int = 0, progress: float | Callable[[int], float] = 0.0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch from step `start` on: images (N,C,H,W) float32 channels_last or points (N,D); targets.
+
+        The batches are those of the whole epoch from `start` on, whatever `start` is. progress: in [0,1), or a function
+        of the step in this epoch; given to the augmentations, as it is at the first step of a block. Every batch is
+        fresh memory.
+        """
+        order = self._order(epoch)
+        for first, raw in self._blocks(order, start - start % self.block):
+            places = torch.from_numpy(order[first * self.batch_size :][: len(raw)])
+            images, targets = raw, self.targets[places].to(self.device)
+            if not self.points:
+                now = progress(first) if callable(progress) else progress
+                images, targets = self._augmented(raw.permute(0, 3, 1, 2), targets, places, epoch, first, now)
+            for low in range(max(0, start - first) * self.batch_size, len(images), self.batch_size):
+                part = slice(low, low + self.batch_size)
+                yield self._normalised(images[part]), targets[part]
+
+    def _order(self, epoch: int) -> Indices:
+        """Places in `index`, in the order of this epoch. Streamed: chunks in random order, then shuffled in windows."""
+        count = len(self.index)
+        if not self.shuffle:
+            return np.arange(count)
+        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
+        used = min(count, self.steps * self.batch_size)
+        if not self.streamed:
+            return random.permutation(count)[:used]
+        chunk = self.index // max(1, CHUNK_BYTES // self.row_bytes)
+        order = np.argsort(random.permutation(int(chunk.max()) + 1)[chunk], kind="stable")[:used]
+        for low in range(0, used, self.window * self.batch_size):
+            random.shuffle(order[low : low + self.window * self.batch_size])
+        return order
+
+    def _blocks(self, order: Indices, start: int) -> Iterator[tuple[int, Tensor]]:
+        """From step `start` (a block's first) on: each block's first step, and its images (N,H,W,C) or points (N,D)."""
+        size = self.block * self.batch_size
+        if self.kept is not None:
+            for low in range(start * self.batch_size, len(order), size):
+                places = torch.from_numpy(order[low : low + size]).to(self.kept.device)
+                yield low // self.batch_size, self.kept.index_select(0, places)
+            return
+        span = self.window * self.batch_size
+        origin = start // self.window * span
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read, order[origin : origin + span])
+            for window in range(origin, len(order), span):
+                read = coming.result()
+                coming = reader.submit(self._read, order[window + span :][:span])
+                for low in range(max(0, start * self.batch_size - window), len(read), size):
+                    part = torch.from_numpy(read[low : low + size])
+                    yield (window + low) // self.batch_size, self._resize(part).to(self.device)
+
+    def _read(self, places: Indices) -> Array:
+        """The images at these places, read chunk by chunk in the order of the file."""
+        rows = self.index[places]
+        read = np.empty((len(rows), *self.split.images.shape[1:]), self.split.images.dtype)
+        by_row = np.argsort(rows)
+        chunk = rows[by_row] // max(1, CHUNK_BYTES // self.row_bytes)
+        for run in np.split(by_row, np.flatnonzero(np.diff(chunk)) + 1):
+            if len(run):
+                first = rows[run[0]]
+                read[run] = self.split.images[first : rows[run[-1]] + 1][rows[run] - first]
+        return read
+
+    def _keep(self) -> Tensor:
+        """All images of this part, resized, on the device: done once."""
+        if not self.resized:
+            return torch.from_numpy(np.ascontiguousarray(self.split.images[self.index])).to(self.device)
+        count = max(1, BLOCK_BYTES // self.row_bytes)
+        places = [np.arange(low, min(low + count, len(self.index))) for low in range(0, len(self.index), count)]
+        return torch.cat([self._resize(torch.from_numpy(self._read(part))) for part in places]).to(self.device)
+
+    def _resize(self, images: Tensor) -> Tensor:
+        if not self.resized:
+            return images
+        assert self.resolution is not None
+        planes = images.permute(0, 3, 1, 2)
+        size = (self.resolution, self.resolution)
+        resized = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
+        return resized.permute(0, 2, 3, 1).contiguous()
+
+    def _augmented(
+        self, images: Tensor, targets: Tensor, places: Tensor, epoch: int, first: int, progress: float
+    ) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator(self.device)
+        key = np.random.SeedSequence(self.seed, spawn_key=(epoch, first // self.block))
+        generator.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
+        offered: dict[str, Any] = {"index": None, "epoch": epoch}
+        for augment in self.pixels:
+            asked = {name: offered[name] for name in offered if name in inspect.signature(augment).parameters}
+            if "index" in asked:
+                asked["index"] = torch.from_numpy(self.index)[places].to(self.device)
+            images, targets = augment(images, targets, progress=progress, generator=generator, **asked)
+        return images, targets
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        if self.points:
+            return torch.addcmul(self.shift, images, self.scale)
+        count, channels, height, width = images.shape
+        flat = images.permute(0, 2, 3, 1).reshape(count, -1).float()
+        torch.addcmul(self.shift, flat, self.scale, out=flat)
+        return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def statistics(split: Split, index: Indices) -> Statistics:
+    """Mean and standard deviation (float64) per channel over the rows `index`; for images in units of [0,1].
+
+    The sums over uint8 are exact. A constant channel has std 1/255 (points: 1), so that dividing is always safe.
+    """
+    images = split.images
+    width = images.shape[-1]
+    unit = 255.0 if images.dtype == np.uint8 else 1.0
+    count = len(index) * int(np.prod(images.shape[1:-1]))
+    total = np.zeros(width)
+    rows = max(1, min(256, CHUNK_BYTES // (images.dtype.itemsize * int(np.prod(images.shape[1:])))))
+    parts = [index[low : low + rows] for low in range(0, len(index), rows)]
+    kind = np.float64
+    for part in parts:
+        total += images[part].astype(kind).sum(axis=0).reshape(-1, width).sum(axis=0)
+    mean = total / count
+    squares = np.zeros(width)
+    for part in parts:
+        squares += np.square(images[part].astype(kind) - mean).sum(axis=0).reshape(-1, width).sum(axis=0)
+    std = np.sqrt(squares / count) / unit
+    return mean / unit, np.where(std > 0, std, 1 / unit)
