@@ -21,7 +21,6 @@ from steepest.data.dataset import Array, Indices, Split
 from steepest.mistake import Mistake
 
 BLOCK_BYTES = 16 << 20
-CHUNK_BYTES = 4 << 20
 Statistics = tuple[Array, Array]
 
 
@@ -57,19 +56,19 @@ class Batches:
             raise Mistake("augmentations and resolution are for images, but these data are points")
         shape = stored if self.points or not self.resolution else (self.resolution, self.resolution, stored[2])
         self.resized = shape != stored
-        itemsize = self.split.images.dtype.itemsize
-        self.row_bytes = itemsize * int(np.prod(stored))
-        self.streamed = len(self.index) * itemsize * int(np.prod(shape)) > self.memory
+        row, resized = (self.split.images.dtype.itemsize * int(np.prod(sizes)) for sizes in (stored, shape))
+        self.streamed = len(self.index) * resized > self.memory
+        self.chunk = max(1, self.memory // 256 // row)
+        batch = max(row, resized) * self.batch_size
+        self.block = max(1, min(BLOCK_BYTES, self.memory // 8) // batch)
+        self.window = max(1, self.memory // 4 // (batch * self.block)) * self.block
         mean, std = (np.asarray(figure, np.float64) for figure in self.statistics)
         unit = 1.0 if self.points else 255.0
         self.scale, self.shift = (
             torch.from_numpy(np.tile(row, int(np.prod(shape[:-1]))).astype(np.float32)).to(self.device)
             for row in (1 / (unit * std), -mean / std)
         )
-        largest = itemsize * max(int(np.prod(stored)), int(np.prod(shape)))
-        self.block = max(1, BLOCK_BYTES // (largest * self.batch_size))
-        self.window = max(1, self.memory // 4 // (largest * self.batch_size * self.block)) * self.block
-        self.targets = torch.from_numpy(np.array(self.split.targets[self.index]))
+        self.targets = torch.from_numpy(self.split.targets[self.index])
         self.kept = None if self.streamed else self._keep()
 
     def __len__(self) -> int:
@@ -85,11 +84,10 @@ class Batches:
     def epoch(
         self, epoch: int, start: int = 0, progress: float | Callable[[int], float] = 0.0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from step `start` on: images (N,C,H,W) float32 channels_last or points (N,D); targets.
+        """The batches of an epoch from step `start` on: images (N,C,H,W) channels_last or points (N,D), float32; targets.
 
-        The batches are those of the whole epoch from `start` on, whatever `start` is. progress: in [0,1), or a function
-        of the step in this epoch; given to the augmentations, as it is at the first step of a block. Every batch is
-        fresh memory.
+        They are the same ones whatever `start` is. progress: in [0,1), or a function of the step in this epoch; the
+        augmentations get it as it is at the first step of a block. Every batch's images are fresh memory.
         """
         order = self._order(epoch)
         for first, raw in self._blocks(order, start - start % self.block):
@@ -111,7 +109,7 @@ class Batches:
         used = min(count, self.steps * self.batch_size)
         if not self.streamed:
             return random.permutation(count)[:used]
-        chunk = self.index // max(1, CHUNK_BYTES // self.row_bytes)
+        chunk = self.index // self.chunk
         order = np.argsort(random.permutation(int(chunk.max()) + 1)[chunk], kind="stable")[:used]
         for low in range(0, used, self.window * self.batch_size):
             random.shuffle(order[low : low + self.window * self.batch_size])
@@ -141,7 +139,7 @@ class Batches:
         rows = self.index[places]
         read = np.empty((len(rows), *self.split.images.shape[1:]), self.split.images.dtype)
         by_row = np.argsort(rows)
-        chunk = rows[by_row] // max(1, CHUNK_BYTES // self.row_bytes)
+        chunk = rows[by_row] // self.chunk
         for run in np.split(by_row, np.flatnonzero(np.diff(chunk)) + 1):
             if len(run):
                 first = rows[run[0]]
@@ -152,7 +150,7 @@ class Batches:
         """All images of this part, resized, on the device: done once."""
         if not self.resized:
             return torch.from_numpy(np.ascontiguousarray(self.split.images[self.index])).to(self.device)
-        count = max(1, BLOCK_BYTES // self.row_bytes)
+        count = self.block * self.batch_size
         places = [np.arange(low, min(low + count, len(self.index))) for low in range(0, len(self.index), count)]
         return torch.cat([self._resize(torch.from_numpy(self._read(part))) for part in places]).to(self.device)
 
@@ -193,19 +191,18 @@ def statistics(split: Split, index: Indices) -> Statistics:
 
     The sums over uint8 are exact. A constant channel has std 1/255 (points: 1), so that dividing is always safe.
     """
-    images = split.images
-    width = images.shape[-1]
-    unit = 255.0 if images.dtype == np.uint8 else 1.0
-    count = len(index) * int(np.prod(images.shape[1:-1]))
-    total = np.zeros(width)
-    rows = max(1, min(256, CHUNK_BYTES // (images.dtype.itemsize * int(np.prod(images.shape[1:])))))
-    parts = [index[low : low + rows] for low in range(0, len(index), rows)]
-    kind = np.float64
-    for part in parts:
-        total += images[part].astype(kind).sum(axis=0).reshape(-1, width).sum(axis=0)
-    mean = total / count
-    squares = np.zeros(width)
-    for part in parts:
-        squares += np.square(images[part].astype(kind) - mean).sum(axis=0).reshape(-1, width).sum(axis=0)
-    std = np.sqrt(squares / count) / unit
-    return mean / unit, np.where(std > 0, std, 1 / unit)
+    images, width, count = split.images, split.images.shape[-1], len(index)
+    if images.dtype != np.uint8:
+        points = np.asarray(images[index], np.float64)
+        std = points.std(axis=0)
+        return points.mean(axis=0), np.where(std > 0, std, 1.0)
+    total, squares = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    rows = max(1, min(256, BLOCK_BYTES // int(np.prod(images.shape[1:]))))  # 256 · 255² < 2²⁴: exact in float32
+    for low in range(0, count, rows):
+        part = torch.from_numpy(images[index[low : low + rows]]).flatten(1).float()
+        total += part.sum(0).view(-1, width).long().sum(0).numpy()
+        squares += part.square_().sum(0).view(-1, width).long().sum(0).numpy()
+    pixels = count * int(np.prod(images.shape[1:-1]))
+    mean = total / pixels
+    variance = [(pixels * int(q) - int(s) ** 2) / pixels**2 for s, q in zip(total, squares, strict=True)]
+    return mean / 255, np.sqrt([v if v > 0 else 1.0 for v in variance]) / 255
