@@ -34,7 +34,8 @@ class Card:
     off: settings that make it a no-op, or None where there are none. tiny: settings for the smoke test. clashes: names
     of techniques, or of families, that it cannot be used with. allows: for each setting an interval as text
     (``"[0, 1)"``) or a tuple of the allowed words. stage: for augmentations, whether it takes raw pixels (``"pixels"``,
-    uint8, a block of an epoch at a time) or the normalised float batch (``"batch"``).
+    uint8, a block of an epoch at a time) or the normalised float batch (``"batch"``). pictures: whether it has no
+    meaning for points (N,D).
     """
 
     off: Mapping[str, Any] | None = None
@@ -42,6 +43,7 @@ class Card:
     clashes: tuple[str, ...] = ()
     allows: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     stage: str = "batch"
+    pictures: bool = False
 
     def check(self, **settings: Any) -> None:
         """Raises Mistake (a ValueError) for the first setting outside what is allowed."""
