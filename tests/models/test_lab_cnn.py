@@ -55,6 +55,7 @@ def test_weights_are_he_normal_and_biases_zero():
         assert weight[0].numel() == fan_in
         tolerance = 4 / weight.numel() ** 0.5  # four standard errors of a standard deviation, and more
         assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=tolerance)
+        assert weight.abs().max() > 2.5 * weight.std()  # a uniform distribution ends at 1.73
         assert not net.get_parameter(f"{name}.bias").any()
 
 
