@@ -21,8 +21,8 @@ from ..mistake import Mistake, unknown
 
 LABELS = ("Formula", "Source", "Differs", "Helps", "Hurts")
 SEAM = frozenset(
-    ("self", "images", "targets", "index", "epoch", "model", "logits", "parameters", "named_parameters")
-    + ("progress", "generator", "curve", "lr", "momentum", "weight_decay")
+    "self images targets index epoch model logits parameters named_parameters progress generator curve".split()
+    + "lr momentum weight_decay".split()
 )
 REQUIRED = "required"
 
@@ -137,5 +137,5 @@ def _settings(tree: ast.Module, name: str) -> dict[str, Any]:
 
 
 def same_name(defined: str, file: str) -> bool:
-    """Whether a class or function carries the file's name: ``WhitenConv`` or ``whiten_conv`` in whiten_conv.py."""
-    return defined.replace("_", "").lower() == file.replace("_", "").lower()
+    """Whether a class or function carries the file's name: ``WhitenConv2d`` or ``whiten_conv`` in whiten_conv.py."""
+    return re.sub(r"[123]d$|_", "", defined.lower()) == re.sub(r"[123]d$|_", "", file.lower())

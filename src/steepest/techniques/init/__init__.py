@@ -1,0 +1,3 @@
+"""Initialisations: f(model, images, *, generator, **settings) -> None."""
+
+NAMES: tuple[str, ...] = ()

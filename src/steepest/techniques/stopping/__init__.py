@@ -1,0 +1,3 @@
+"""Rules that end a training early: classes with should_stop(curve) -> reason or None."""
+
+NAMES: tuple[str, ...] = ()
