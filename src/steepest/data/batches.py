@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.data.dataset import Array, Indices, Split
+from steepest.data.dataset import Array, Images, Indices, Split
 from steepest.mistake import Mistake
 
 BLOCK_BYTES = 16 << 20
@@ -65,8 +65,7 @@ class Batches:
         mean, std = (np.asarray(figure, np.float64) for figure in self.statistics)
         unit = 1.0 if self.points else 255.0
         self.scale, self.shift = (
-            torch.from_numpy(np.tile(row, int(np.prod(shape[:-1]))).astype(np.float32)).to(self.device)
-            for row in (1 / (unit * std), -mean / std)
+            torch.from_numpy(row.astype(np.float32)).to(self.device) for row in (1 / (unit * std), -mean / std)
         )
         self.targets = torch.from_numpy(self.split.targets[self.index])
         self.kept = None if self.streamed else self._keep()
@@ -84,10 +83,11 @@ class Batches:
     def epoch(
         self, epoch: int, start: int = 0, progress: float | Callable[[int], float] = 0.0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch from step `start` on: images (N,C,H,W) channels_last or points (N,D), float32; targets.
+        """The batches of an epoch from step `start` on: images (N,C,H,W) or points (N,D), and targets.
 
-        They are the same ones whatever `start` is. progress: in [0,1), or a function of the step in this epoch; the
-        augmentations get it as it is at the first step of a block. Every batch's images are fresh memory.
+        Images are float32 in channels_last, each batch in fresh memory. The batches are the same whatever `start` is.
+        progress: in [0,1), or a function of the step in this epoch; augmentations get it as it is at the first step of
+        a block.
         """
         order = self._order(epoch)
         for first, raw in self._blocks(order, start - start % self.block):
@@ -135,16 +135,7 @@ class Batches:
                     yield (window + low) // self.batch_size, self._resize(part).to(self.device)
 
     def _read(self, places: Indices) -> Array:
-        """The images at these places, read chunk by chunk in the order of the file."""
-        rows = self.index[places]
-        read = np.empty((len(rows), *self.split.images.shape[1:]), self.split.images.dtype)
-        by_row = np.argsort(rows)
-        chunk = rows[by_row] // self.chunk
-        for run in np.split(by_row, np.flatnonzero(np.diff(chunk)) + 1):
-            if len(run):
-                first = rows[run[0]]
-                read[run] = self.split.images[first : rows[run[-1]] + 1][rows[run] - first]
-        return read
+        return _gathered(self.split.images, self.index[places], self.chunk)
 
     def _keep(self) -> Tensor:
         """All images of this part, resized, on the device: done once."""
@@ -167,7 +158,7 @@ class Batches:
         self, images: Tensor, targets: Tensor, places: Tensor, epoch: int, first: int, progress: float
     ) -> tuple[Tensor, Tensor]:
         generator = torch.Generator(self.device)
-        key = np.random.SeedSequence(self.seed, spawn_key=(epoch, first // self.block))
+        key = np.random.SeedSequence(self.seed, spawn_key=(epoch, first))
         generator.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
         offered: dict[str, Any] = {"index": None, "epoch": epoch}
         for augment in self.pixels:
@@ -182,8 +173,20 @@ class Batches:
             return torch.addcmul(self.shift, images, self.scale)
         count, channels, height, width = images.shape
         flat = images.permute(0, 2, 3, 1).reshape(count, -1).float()
-        torch.addcmul(self.shift, flat, self.scale, out=flat)
+        pixels = height * width
+        torch.addcmul(self.shift.repeat(pixels), flat, self.scale.repeat(pixels), out=flat)
         return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _gathered(images: Images, rows: Indices, chunk: int) -> Array:
+    """images[rows], read in runs of at most `chunk` rows in the order of the file, as a disk likes it."""
+    gathered = np.empty((len(rows), *images.shape[1:]), images.dtype)
+    by_row = np.argsort(rows)
+    for run in np.split(by_row, np.flatnonzero(np.diff(rows[by_row] // chunk)) + 1):
+        if len(run):
+            first, last = rows[run[0]], rows[run[-1]]
+            gathered[run] = images[first : last + 1][rows[run] - first]
+    return gathered
 
 
 def statistics(split: Split, index: Indices) -> Statistics:
@@ -199,7 +202,7 @@ def statistics(split: Split, index: Indices) -> Statistics:
     total, squares = np.zeros(width, np.int64), np.zeros(width, np.int64)
     rows = max(1, min(256, BLOCK_BYTES // int(np.prod(images.shape[1:]))))  # 256 · 255² < 2²⁴: exact in float32
     for low in range(0, count, rows):
-        part = torch.from_numpy(images[index[low : low + rows]]).flatten(1).float()
+        part = torch.from_numpy(_gathered(images, index[low : low + rows], rows)).flatten(1).float()
         total += part.sum(0).view(-1, width).long().sum(0).numpy()
         squares += part.square_().sum(0).view(-1, width).long().sum(0).numpy()
     pixels = count * int(np.prod(images.shape[1:-1]))
