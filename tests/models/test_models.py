@@ -118,6 +118,13 @@ def test_float64_runs_throughout(name):
     assert logits.dtype == torch.float64
 
 
+@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("side", [8, 32])
+def test_no_network_branches_on_its_input_so_that_it_can_be_traced(name, side):
+    net, x = small(name, (3, side, side)).eval(), images(2, 3, side, side)
+    assert torch.equal(torch.fx.symbolic_trace(net)(x), net(x))
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_evaluation_treats_each_image_alone(name):
     net, x = small(name, (3, 16, 16)).eval(), images(5, 3, 16, 16)

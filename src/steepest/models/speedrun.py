@@ -9,10 +9,11 @@ at 1, ε = 1e-12 and renews 0.4 of its statistics each step.
 Source: K. Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, 2024, arXiv 2404.00498;
 https://github.com/KellerJordan/cifar10-airbench (airbench94).
 
-Differs: the last pool (3×3 there) takes the maximum over the whole map, and a map with a side below 2 is not pooled,
-so any image from 2×2 fits; until an initialisation sets the whitening filters from training images they are random
-and orthogonal. `bias_until` is the share of the training after which the whitening bias stays as it is (3 of 9.9
-epochs there; 1 never stops it).
+Differs: the last pool (3×3 there) takes the maximum over the whole map, and a group whose map has a side below 2 does
+not pool, so any image from 2×2 fits; which groups pool is settled for the size of image that the network is built
+for. Until an initialisation sets the whitening filters from training images they are random and orthogonal.
+`bias_until` is the share of the training after which the whitening bias stays as it is (3 of 9.9 epochs there; 1
+never stops it).
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ def build(classes: int, shape: tuple[int, ...], width: int, *, bias_until: float
     """For images of `shape` (C, H, W) with sides of at least 2. `bias_until` lies in [0, 1]."""
     if not 0 <= bias_until <= 1:
         raise Mistake(f"bias_until of speedrun is a share of the training from 0 to 1, not {bias_until}")
-    return Speedrun(classes, shape[0], width, bias_until)
+    return Speedrun(classes, shape, width, bias_until)
 
 
 class Speedrun(nn.Module):
     """(N, C, H, W) -> logits (N, K)."""
 
-    def __init__(self, classes: int, channels: int, width: int = WIDTH, bias_until: float = 1.0) -> None:
+    def __init__(self, classes: int, shape: tuple[int, ...], width: int = WIDTH, bias_until: float = 1.0) -> None:
         super().__init__()
-        self.whiten = WhitenConv2d(channels, bias_until=bias_until)
+        side = min(shape[1:]) - 1
+        self.whiten = WhitenConv2d(shape[0], bias_until=bias_until)
         self.activ = nn.GELU()
-        self.group1 = Group(self.whiten.out_channels, width)
-        self.group2 = Group(width, 4 * width)
-        self.group3 = Group(4 * width, 4 * width)
+        self.group1 = Group(self.whiten.out_channels, width, pool=side >= 2)
+        self.group2 = Group(width, 4 * width, pool=side >= 4)
+        self.group3 = Group(4 * width, 4 * width, pool=side >= 8)
         self.head = nn.Linear(4 * width, classes, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,22 +56,19 @@ class Speedrun(nn.Module):
 
 
 class Group(nn.Module):
-    """Two convolutions and a pool: (N, C_in, H, W) -> (N, C, H // 2, W // 2), or (N, C, H, W) if a side is 1."""
+    """Two convolutions and a pool: (N, C_in, H, W) -> (N, C, H // 2, W // 2), or (N, C, H, W) without the pool."""
 
-    def __init__(self, channels_in: int, channels: int) -> None:
+    def __init__(self, channels_in: int, channels: int, pool: bool) -> None:
         super().__init__()
         self.conv1 = _dirac_conv(channels_in, channels)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         self.norm1 = _norm(channels)
         self.activ = nn.GELU()
         self.conv2 = _dirac_conv(channels, channels)
         self.norm2 = _norm(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv1(x)
-        if min(x.shape[2:]) >= 2:
-            x = self.pool(x)
-        x = self.activ(self.norm1(x))
+        x = self.activ(self.norm1(self.pool(self.conv1(x))))
         y: torch.Tensor = self.activ(self.norm2(self.conv2(x)))
         return y
 
