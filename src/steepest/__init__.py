@@ -1,1 +1,36 @@
-"""steepest."""
+"""steepest trains image classifiers as fast as the machine at hand allows, and shows why a training goes as it goes.
+
+The public names are loaded when they are first used, so that importing the package costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .mistake import Failure, Mistake
+    from .recipe import Recipe, Use
+    from .run import Run
+    from .train.start import resume, train
+    from .train.trained import load
+
+__all__ = ["Failure", "Mistake", "Recipe", "Run", "Use", "load", "resume", "train"]
+
+_ROOMS = {
+    "Failure": "mistake",
+    "Mistake": "mistake",
+    "Recipe": "recipe",
+    "Use": "recipe",
+    "Run": "run",
+    "train": "train.start",
+    "resume": "train.start",
+    "load": "train.trained",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)

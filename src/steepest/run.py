@@ -30,7 +30,7 @@ Point = dict[str, float]
 
 
 class Curve(list[Point]):
-    """A list of measurements in the order of steps, each a dict with `step`, `epoch`, `time_s` and what was measured."""
+    """Measurements in the order of steps, each a dict with `step`, `epoch`, `time_s` and what was measured."""
 
     def column(self, name: str) -> list[float]:
         """The values of one figure, over the points that have it."""
@@ -56,19 +56,25 @@ class Run:
         return Run(path)
 
     @staticmethod
-    def create(out: Path, name: str) -> Run:
-        """A new, empty run folder ``name``, ``name-2``, … under `out`. Two processes never share one."""
+    def draft(out: Path) -> Run:
+        """A new, hidden folder under `out`, to be filled and then renamed: so a run appears whole or not at all."""
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            path = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
+            path.chmod(0o777 & ~_umask())
+        except OSError as error:
+            raise Mistake(f"cannot write runs under {out}: {error.strerror or error}") from error
+        return Run(path)
+
+    def rename(self, name: str) -> Run:
+        """This folder under its first free name among ``name``, ``name-2``, …; two processes never share one."""
         for number in range(1, 1_000_000):
-            path = out / (name if number == 1 else f"{name}-{number}")
-            try:
-                path.mkdir(parents=True)
-                return Run(path)
-            except FileExistsError:
-                if not out.is_dir():
-                    raise Mistake(f"cannot write runs under {out}: it is not a folder") from None
-            except OSError as error:
-                raise Mistake(f"cannot write runs under {out}: {error.strerror}") from error
-        raise Mistake(f"{out} holds a million runs named {name}")
+            path = self.path.with_name(name if number == 1 else f"{name}-{number}")
+            with contextlib.suppress(OSError):
+                if not path.exists():
+                    self.path.rename(path)
+                    return Run(path)
+        raise Mistake(f"{self.path.parent} holds a million runs named {name}")
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files."""

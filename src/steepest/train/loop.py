@@ -1,0 +1,117 @@
+"""The training loop: one step and one training, each on one page, every technique called in the open."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch.nn import functional as F
+
+from ..mistake import Failure
+from ..run import Point
+from .evaluate import evaluate
+from .training import Sums, Training
+
+
+class Pace(Protocol):
+    """Tells how far a training is and when it is over."""
+
+    def progress(self, step: int) -> float: ...
+    def over(self, step: int) -> bool: ...
+    def measure(self, step: int, epoch_done: bool) -> bool: ...
+
+
+class Watch(Protocol):
+    """Told of every measurement and, after it, of every step; may ask to stop at once by giving a reason."""
+
+    def measured(self, training: Training, point: Point) -> str | None: ...
+    def stepped(self, training: Training, loss: float) -> str | None: ...
+
+
+def fit(training: Training, pace: Pace, watch: Watch) -> str:
+    """Trains until the pace, a stopping technique or the watch ends it; gives the reason."""
+    t, reason = training, None
+    t.model.train()
+    while not pace.over(t.step) and not reason:
+        epoch, start = divmod(t.step, t.batches.steps)
+        for images, targets in t.batches.epoch(epoch, start, progress=partial(_progress, pace, t.step - start)):
+            loss = step(t, images, targets, pace.progress(t.step))
+            over = pace.over(t.step)
+            if over or pace.measure(t.step, t.step % t.batches.steps == 0):
+                reason = watch.measured(t, measure(t))
+                reason = reason or next(filter(None, (rule.should_stop(t.curve) for rule in t.stopping)), None)
+                t.model.train()
+            reason = watch.stepped(t, loss) or reason
+            if over or reason:
+                break
+    return reason or "done"
+
+
+def _progress(pace: Pace, first: int, step: int) -> float:
+    """Progress at a step of an epoch whose first step is `first`."""
+    return pace.progress(first + step)
+
+
+def step(t: Training, images: torch.Tensor, targets: torch.Tensor, progress: float) -> float:
+    """One optimiser step on a batch; gives the mean loss. `progress` in [0, 1) is how much of the training is done."""
+    t.reseed()
+    multiplier = t.schedule(progress)
+    for group in t.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * multiplier
+    for module in t.aware:
+        module.progress = progress
+    for augment in t.augment:
+        images, targets = augment(images, targets, progress=progress, generator=t.generator)
+
+    count, size, total = len(images), t.recipe.micro_batch or len(images), 0.0
+    for part, wanted in zip(images.split(size), targets.split(size), strict=True):
+        logits = t.model(part)
+        loss = t.loss(logits, wanted).sum() / count
+        for penalty in t.penalties:
+            loss = loss + penalty(t.model) * (len(part) / count)
+        loss.backward()
+        total += loss.item()
+        if t.classes:
+            labels = wanted if wanted.dim() == 1 else wanted.argmax(1)
+            t.sums.correct += int((logits.detach().argmax(1) == labels).sum())
+    if not math.isfinite(total):
+        raise Failure(diverged(t, total))
+
+    for treat in t.gradients:
+        treat(t.model.parameters(), progress=progress, generator=t.generator)
+    t.optimizer.step()
+    t.optimizer.zero_grad(set_to_none=True)
+    t.step += 1
+    for average in t.averaging:
+        average.after_step(t.model, progress=progress)
+    t.sums.images += count
+    t.sums.loss += total * count
+    return total
+
+
+def measure(t: Training) -> Point:
+    """A point of the curve: training figures since the last one, as the network saw the images, and validation's."""
+    point: Point = {"step": t.step, "epoch": round(t.epoch, 6), "lr": t.optimizer.param_groups[0]["lr"]}
+    seen = max(1, t.sums.images)
+    point["train_loss"] = t.sums.loss / seen
+    if t.classes:
+        point["train_accuracy"] = t.sums.correct / seen
+    if t.validation is not None:
+        scores = evaluate(t.finished_model(), t.validation, t.infer, F.cross_entropy if t.classes else F.mse_loss)
+        point["val_loss"] = scores.loss
+        if scores.accuracy is not None:
+            point["val_accuracy"] = scores.accuracy
+    t.sums = Sums()
+    t.curve.append(point)
+    return point
+
+
+def diverged(t: Training, loss: float) -> str:
+    """The sentence for a loss that is no number any more."""
+    lr = t.optimizer.param_groups[0]["lr"]
+    return (
+        f"the loss became {loss} at step {t.step + 1} (epoch {t.epoch:.2f}) with learning rate {lr:.3g}: "
+        f"try --set lr={t.recipe.lr / 10:.3g}, or --use clip_norm"
+    )

@@ -1,0 +1,126 @@
+"""What was asked for: the data, the seed, the limits and the machine; checked before any work starts. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import models, recipes, techniques
+from ..mistake import Mistake, unknown
+from ..recipe import FIELDS, Recipe, Use
+
+SINGLE = {"optimizers": "optimizer", "schedules": "schedule"}
+"""Families that have a field of the recipe to themselves."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One training as asked for, beside its recipe.
+
+    time_s: wall-time budget. target: validation accuracy at which to stop. chosen: the recipe fields and techniques
+    that the person named, which are refused rather than adapted when they do not suit the data. checkpoint_s: seconds
+    between checkpoints.
+    """
+
+    data: str = "digits"
+    seed: int = 0
+    time_s: float | None = None
+    target: float | None = None
+    device: str = "auto"
+    threads: int | None = None
+    data_dir: str | None = None
+    out: str = "runs"
+    checkpoint_s: float = 5.0
+    chosen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chosen", tuple(self.chosen))
+        if self.time_s is not None and not 0 < self.time_s < float("inf"):
+            raise Mistake(f"time must be above 0 s: got {self.time_s!r}")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise Mistake(f"target is a validation accuracy in (0, 1], like 0.94: got {self.target!r}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise Mistake(f"seed must be a whole number from 0 to 2^63 - 1: got {self.seed!r}")
+        if not self.checkpoint_s > 0:
+            raise Mistake(f"checkpoint_s must be above 0 s: got {self.checkpoint_s!r}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise Mistake(f"threads must be in [1, 1024]: got {self.threads!r}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise unknown("device", self.device, ("auto", "cpu", "cuda"))
+        out = Path(self.out)
+        if next(place for place in (out, *out.absolute().parents) if place.exists()).is_file():
+            raise Mistake(f"cannot write runs under {self.out}: it is not a folder")
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"chosen": list(self.chosen)}
+
+
+def ask(
+    data: str,
+    recipe: str | Path | Recipe,
+    *,
+    use: Iterable[str | Use] = (),
+    drop: Iterable[str] = (),
+    sets: Iterable[str] = (),
+    **options: Any,
+) -> tuple[Recipe, Request]:
+    """The checked recipe and request of a training.
+
+    `options` are fields of `Request` or of `Recipe` (None: not asked for). Everything wrong with a name, a keyword or a
+    value is a Mistake here, before any data is loaded.
+    """
+    options = {key: value for key, value in options.items() if value is not None}
+    asked = {field.name for field in dataclasses.fields(Request)}
+    for key in options:
+        if key not in asked and key not in FIELDS:
+            raise unknown("option", key, (asked | set(FIELDS)) - {"chosen", "use"})
+    found = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+    changes = {key: value for key, value in options.items() if key in FIELDS}
+    if "epochs" in changes:
+        changes["min_steps"] = 0
+    chosen = set(changes)
+    found = found.replace(**changes)
+    for text in sets:
+        found = found.set(text)
+        chosen.add(text.partition("=")[0])
+    for name in drop:
+        found = found.drop(name)
+    for item in map(Use.parse, use):
+        found = switch_on(found, item)
+        chosen.add(item.name)
+    check(found)
+    request = {key: value for key, value in options.items() if key in asked}
+    if "time_s" in request and "epochs" in chosen:
+        raise Mistake("--time chooses the number of epochs itself: give --time or --epochs, not both")
+    if "target" in request and found.val_fraction == 0:
+        found = found.replace(val_fraction=Recipe().val_fraction)
+    return found, Request(data=str(data), chosen=tuple(sorted(chosen)), **request)
+
+
+def switch_on(recipe: Recipe, use: Use) -> Recipe:
+    """The recipe with a technique on: in its own field for optimisers and schedules, else among `use`."""
+    family = techniques.entry(use.name).family
+    return recipe.replace(**{SINGLE[family]: use}) if family in SINGLE else recipe.add(use)
+
+
+def check(recipe: Recipe) -> None:
+    """Raises Mistake for an unknown model, technique or setting, a value out of range, or a clash."""
+    models.check(recipe.model.name, width=recipe.width, settings=recipe.model.settings)
+    for family, field in SINGLE.items():
+        use: Use = getattr(recipe, field)
+        known = [name for name, home in techniques.names().items() if home == family]
+        if use.name not in known:
+            raise unknown(field, use.name, known)
+    for use in recipe.use:
+        if techniques.entry(use.name).family in SINGLE:
+            raise Mistake(
+                f"{use.name} belongs in the recipe's {SINGLE[techniques.entry(use.name).family]}, not in its use"
+            )
+    techniques.check((recipe.optimizer, recipe.schedule, *recipe.use))
+    for family in ("losses", "averaging", "inference"):
+        found = [use.name for use in recipe.use if techniques.entry(use.name).family == family]
+        if len(found) > 1:
+            raise Mistake(f"only one of the {family} techniques can be on at a time: got {' and '.join(found)}")

@@ -1,0 +1,237 @@
+"""One training from asking to result: load, adapt, build, fit, evaluate once, and lay down the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from .. import data as data_room
+from ..data.batches import Batches
+from ..data.dataset import Dataset
+from ..mistake import Failure, Mistake
+from ..models.summary import summary
+from ..recipe import Recipe
+from ..run import Run
+from . import checkpoint, machine, plan, trained
+from .adapt import adapt
+from .clock import Clock
+from .evaluate import Scores, evaluate
+from .loop import fit
+from .pace import BySteps, ByTime
+from .request import Request, ask
+from .training import EVALUATE, Training, build
+from .watch import FILE, INTERRUPTED, Watcher, progress_bar
+
+
+def train(data: str = "digits", *, recipe: str | Path | Recipe = "quick", show: bool = False, **options: Any) -> Run:
+    """Trains, evaluates once on the test set, and gives the run, whose folder stands alone.
+
+    data: a known set's name, or a folder with one sub-folder a class. options: fields of `Recipe` or of `Request`
+    (`seed`, `time_s`, `target`, `device`, `threads`, `data_dir`, `out`, …), and `use`, `drop`, `sets` as lists of
+    text. show: a progress bar on standard error. Raises Mistake for anything wrong with what was asked, Failure where
+    the training itself fails.
+    """
+    return begin(*ask(data, recipe, **options), show=show)
+
+
+def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show: bool = False) -> Run:
+    """A new training of a checked recipe and request."""
+    clock = clock or Clock(request.time_s)
+    bar = progress_bar(show)
+    with bar or contextlib.nullcontext(), _own_randomness():
+        with clock.phase("load"):
+            dataset = load(request, bar)
+            recipe, notes = adapt(recipe, dataset, request)
+        with clock.phase("prepare"):
+            device = machine.prepare(request.device, request.threads)
+            pace: BySteps | ByTime
+            if request.time_s is not None:
+                recipe, pace = plan.choose(recipe, dataset, request, clock, device)
+                training = build(recipe, dataset, request.seed, device)
+            else:
+                training = build(recipe, dataset, request.seed, device)
+                pace = BySteps(training.steps)
+            run = lay(training, dataset, request, notes)
+        for note in notes:
+            say(note, bar)
+        return finish(run, training, dataset, request, clock, pace, bar)
+
+
+def resume(path: Path | str, *, show: bool = False) -> Run:
+    """Goes on from a run's last checkpoint; on the same CPU and threads the end is byte-equal to a run never stopped.
+
+    A finished run is given as it is. Data that changed since are refused.
+    """
+    run = Run.open(path)
+    if run.done:
+        return run
+    request = Request(**run.read("run.json")["request"])
+    bar = progress_bar(show)
+    with bar or contextlib.nullcontext(), _own_randomness():
+        saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else None
+        clock = Clock(request.time_s)
+        if saved:
+            clock.load_state(saved["clock"])
+        with clock.phase("load"):
+            dataset = load(request, bar)
+            if dataset.fingerprint != run.read("data.json")["fingerprint"]:
+                raise Mistake(f"the data {request.data} are not those that the run {run.path} began with")
+        with clock.phase("prepare"):
+            device = machine.prepare(request.device, run.read("run.json")["threads"])
+            training = build(run.recipe, dataset, request.seed, device)
+            if saved:
+                training.load_state(saved["training"])
+            training.curve = run.rewind(training.step)
+            pace: BySteps | ByTime = BySteps(training.steps)
+            if request.time_s is not None:
+                limits = saved["pace"] if saved else run.read("run.json")["pace"]
+                pace = ByTime(clock, **limits)
+        return finish(run, training, dataset, request, clock, pace, bar)
+
+
+def load(request: Request, bar: Any = None) -> Dataset:
+    """The data that was asked for."""
+    folder = Path(request.data_dir) if request.data_dir else None
+    tasks: dict[str, Any] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total, figures="")
+        bar.update(tasks[what], completed=done, total=total)
+
+    return data_room.load(request.data, data_dir=folder, progress=progress if bar else None, seed=0)
+
+
+def lay(training: Training, dataset: Dataset, request: Request, notes: list[str]) -> Run:
+    """A new run folder with all that is known before the first step; it appears whole or not at all."""
+    batches, recipe = training.batches, training.recipe
+    draft = Run.draft(Path(request.out))
+    (draft.path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    mean, std = batches.statistics
+    draft.write(
+        "data.json",
+        {
+            "data": dataset.name,
+            "source": dataset.source,
+            "fingerprint": dataset.fingerprint,
+            "task": dataset.task,
+            "classes": list(dataset.classes),
+            "train": len(batches),
+            "val": len(training.validation) if training.validation else 0,
+            "test": len(dataset.test) if dataset.test else 0,
+            "shape": list(dataset.train.images.shape[1:]),
+            "mean": [float(x) for x in mean.reshape(-1)],
+            "std": [float(x) for x in std.reshape(-1)],
+            "skipped": list(dataset.skipped),
+        },
+    )
+    draft.write("environment.json", machine.environment())
+    draft.write(
+        "run.json",
+        {
+            "request": request.as_dict(),
+            "device": str(training.device),
+            "threads": torch.get_num_threads(),
+            "command": shlex.join(["steepest", *sys.argv[1:]]) if "steepest" in sys.argv[0] else None,
+            "notes": notes,
+        },
+    )
+    name = f"{Path(dataset.name).name.partition(':')[0]}-{recipe.name}-seed{request.seed}"
+    return draft.rename(name)
+
+
+def finish(
+    run: Run,
+    training: Training,
+    dataset: Dataset,
+    request: Request,
+    clock: Clock,
+    pace: BySteps | ByTime,
+    bar: Any,
+) -> Run:
+    """Trains to the end, evaluates once on the test set, writes model and result."""
+    watcher = Watcher(run, request, clock, pace, bar)
+    with watcher.listening():
+        if not (run.path / FILE).exists():
+            watcher.save(training)
+        with clock.phase("train"):
+            reason = fit(training, pace, watcher)
+        model = trained.save(run.path / trained.FILE, training)
+        if reason == INTERRUPTED:
+            watcher.save(training)
+            raise Failure(f"stopped at step {training.step} of {run.path}: steepest resume {run.path} goes on")
+        with clock.phase("evaluate"):
+            scores = test(training, model, dataset)
+        run.write("result.json", result(run, training, dataset, request, clock, scores) | {"ended": reason})
+        (run.path / FILE).unlink(missing_ok=True)
+    return run
+
+
+def test(training: Training, model: torch.nn.Module, dataset: Dataset) -> Scores | None:
+    """The scores on the test split, or None where the data have none."""
+    if dataset.test is None:
+        return None
+    held = Batches(
+        dataset.test,
+        torch.arange(len(dataset.test)).numpy(),
+        training.batches.statistics,
+        batch_size=EVALUATE,
+        resolution=training.recipe.resolution,
+        device=training.device,
+        shuffle=False,
+    )
+    return evaluate(model, held, training.infer, F.cross_entropy if training.classes else F.mse_loss)
+
+
+def result(
+    run: Run, training: Training, dataset: Dataset, request: Request, clock: Clock, scores: Scores | None
+) -> dict[str, Any]:
+    """The figures of a finished run, as `train --json` prints them."""
+    counted = summary(training.model, training.shape)
+    curve, times = training.curve, clock.times()
+    images = training.step * min(training.recipe.batch_size, len(training.batches))
+    return {
+        "run": str(run.path),
+        "data": dataset.name,
+        "recipe": training.recipe.name,
+        "model": str(training.recipe.model),
+        "width": training.recipe.width,
+        "resolution": training.shape[-1] if len(training.shape) == 3 else None,
+        "seed": request.seed,
+        "device": str(training.device),
+        "threads": torch.get_num_threads(),
+        "epochs": round(training.epoch, 4),
+        "steps": training.step,
+        "train_accuracy": curve.last("train_accuracy"),
+        "train_loss": curve.last("train_loss"),
+        "val_accuracy": curve.last("val_accuracy"),
+        "val_loss": curve.last("val_loss"),
+        "test_accuracy": scores.accuracy if scores else None,
+        "test_loss": scores.loss if scores else None,
+        "test_n": scores.n if scores else 0,
+        "params": counted.params,
+        "flops_per_image": counted.flops_per_image,
+        "time_s": times,
+        "images_per_s": round(images / max(1e-9, times["train"]), 1),
+    }
+
+
+def say(sentence: str, bar: Any = None) -> None:
+    """A sentence for the person, on standard error."""
+    if bar:
+        bar.console.print(sentence)
+    else:
+        print(sentence, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _own_randomness() -> Any:
+    """Within, torch's global generator is the training's own; after, it is as it was."""
+    with torch.random.fork_rng():
+        yield
