@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steepest.data.dataset import Dataset, Split, stratified, with_validation
+    from steepest.data.describe import catalogue, fetch, info
+    from steepest.data.images import decode
+    from steepest.data.records import Records, Writer
     from steepest.data.sources import load
 
 NAMES = (
@@ -24,10 +27,34 @@ NAMES = (
     "reg_gauss",
 )
 
-_HOMES = {"Dataset": "dataset", "Split": "dataset", "stratified": "dataset", "with_validation": "dataset"}
-_HOMES |= {"load": "sources"}
+_HOMES = {
+    "Dataset": "dataset",
+    "Records": "records",
+    "Split": "dataset",
+    "Writer": "records",
+    "catalogue": "describe",
+    "decode": "images",
+    "fetch": "describe",
+    "info": "describe",
+    "load": "sources",
+    "stratified": "dataset",
+    "with_validation": "dataset",
+}
 
-__all__ = ["NAMES", "Dataset", "Split", "load", "stratified", "with_validation"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Records",
+    "Split",
+    "Writer",
+    "catalogue",
+    "decode",
+    "fetch",
+    "info",
+    "load",
+    "stratified",
+    "with_validation",
+]
 
 
 def __getattr__(name: str) -> Any:
