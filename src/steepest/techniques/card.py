@@ -21,9 +21,8 @@ from ..mistake import Mistake, unknown
 
 LABELS = ("Formula", "Source", "Differs", "Helps", "Hurts")
 SEAM = frozenset(
-    "self images targets index epoch model logits parameters named_parameters progress generator curve".split()
-    + "lr momentum weight_decay".split()
-)
+    ("self", "images", "targets", "index", "epoch", "model", "logits", "parameters", "named_parameters", "progress")
+) | {"generator", "curve", "lr", "momentum", "weight_decay"}
 REQUIRED = "required"
 
 
@@ -75,6 +74,12 @@ class Entry:
     prose: Mapping[str, str]
     settings: Mapping[str, Any]
     card: Card
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        prose = {label.lower(): text for label, text in self.prose.items()}
+        data = {"settings": dict(self.settings), "allows": dict(self.card.allows), "clashes": list(self.card.clashes)}
+        return {"name": self.name, "family": self.family, "summary": self.summary} | prose | data
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raises Mistake for an unknown, missing, mistyped or out-of-range setting."""

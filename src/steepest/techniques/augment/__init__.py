@@ -1,3 +1,3 @@
 """Augmentations: f(images (N,C,H,W), targets, *, progress, generator, **settings) -> (images, targets)."""
 
-NAMES: tuple[str, ...] = ("flip", "pad_crop")
+NAMES: tuple[str, ...] = ("alternating_flip", "cutout", "flip", "pad_crop")

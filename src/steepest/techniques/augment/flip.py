@@ -19,7 +19,7 @@ import torch
 
 from ..card import Card
 
-CARD = Card(off={"prob": 0.0}, clashes=("alternating_flip",), allows={"prob": "[0, 1]"}, stage="pixels")
+CARD = Card(off={"prob": 0.0}, clashes=("alternating_flip",), allows={"prob": "[0, 1]"}, stage="pixels", pictures=True)
 
 
 def flip(

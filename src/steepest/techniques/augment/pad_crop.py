@@ -29,6 +29,7 @@ CARD = Card(
     tiny={"pixels": 1},
     allows={"pixels": "[0, 64]", "mode": ("reflect", "zero")},
     stage="pixels",
+    pictures=True,
 )
 
 

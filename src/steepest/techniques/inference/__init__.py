@@ -1,3 +1,3 @@
 """Ways to predict: f(model, images (N,C,H,W), **settings) -> logits (N,K)."""
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = ("tta",)

@@ -1,3 +1,3 @@
 """Initialisations: f(model, images, *, generator, **settings) -> None."""
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = ("whitening_init",)

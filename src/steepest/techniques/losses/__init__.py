@@ -1,3 +1,3 @@
 """Losses: f(logits (N,K), targets (N,) or (N,K), **settings) -> (N,)."""
 
-NAMES: tuple[str, ...] = ("cross_entropy", "label_smoothing")
+NAMES: tuple[str, ...] = ("cross_entropy", "label_smoothing", "mse")

@@ -1,3 +1,3 @@
 """Optimisers: f(named_parameters, *, lr, momentum, weight_decay, **settings) -> torch.optim.Optimizer."""
 
-NAMES: tuple[str, ...] = ("nesterov", "sgd")
+NAMES: tuple[str, ...] = ("adam", "adamw", "muon", "nesterov", "sgd")
