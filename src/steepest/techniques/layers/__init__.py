@@ -1,3 +1,3 @@
 """Layers: final modules, and where it serves apply(model, **settings) -> model."""
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = ("whiten_conv",)

@@ -32,8 +32,5 @@ def mse(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             f"mse needs a number for each output: got {targets.dtype} targets {tuple(targets.shape)} "
             f"for outputs {tuple(logits.shape)}"
         )
-    return (
-        (logits - targets.view(logits.shape)).square().flatten(1).mean(1)
-        if logits.dim() > 1
-        else (logits - targets.view(logits.shape)).square()
-    )
+    squares = (logits - targets.view(logits.shape)).square()
+    return squares.unsqueeze(-1).flatten(1).mean(1)

@@ -34,6 +34,9 @@ from ..card import Card
 
 CARD = Card(
     allows={
+        "lr": "[0, inf)",
+        "momentum": "[0, 1)",
+        "weight_decay": "[0, inf)",
         "bias_lr": "(0, inf)",
         "head_lr": "(0, inf)",
         "other_momentum": "[0, 1)",
@@ -64,6 +67,7 @@ class Muon(torch.optim.Optimizer):
         other_momentum: float = 0.85,
         steps: int = 3,
     ) -> None:
+        CARD.check(lr=lr, momentum=momentum, weight_decay=weight_decay)
         CARD.check(bias_lr=bias_lr, head_lr=head_lr, other_momentum=other_momentum, steps=steps)
         trained = [parameter for _, parameter in named_parameters if parameter.requires_grad]
         head = [parameter for parameter in trained if parameter.dim() == 2][-1:]
@@ -102,7 +106,7 @@ class Muon(torch.optim.Optimizer):
         if group["orthogonal"]:
             # flatten gives the rows in the same order for every memory format
             direction = orthogonalised(direction.flatten(1), group["steps"]).view(parameter.shape)
-            parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
+            parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp(min=1e-12))
         parameter.add_(direction, alpha=-group["lr"])
 
 

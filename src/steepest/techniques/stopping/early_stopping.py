@@ -15,6 +15,8 @@ validation set.
 
 from __future__ import annotations
 
+import math
+
 from ...run import Curve
 from ..card import Card
 
@@ -35,7 +37,8 @@ class EarlyStopping:
     def should_stop(self, curve: Curve) -> str | None:
         """The reason to stop now, or None. Points of the curve without the figure do not count."""
         values = curve.column(self.figure)
-        losses = [-value for value in values] if self.figure.endswith("accuracy") else values
+        sign = -1 if self.figure.endswith("accuracy") else 1
+        losses = [math.inf if math.isnan(value) else sign * value for value in values]
         best = min(range(len(losses)), key=losses.__getitem__, default=0)
         waited = len(losses) - 1 - best
         if waited < self.patience:
