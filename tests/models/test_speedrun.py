@@ -80,7 +80,8 @@ def test_batch_norm_has_the_published_settings():
 
 
 @pytest.mark.parametrize(
-    ("side", "maps"), [(2, [1, 1, 1]), (8, [3, 1, 1]), (9, [4, 2, 1]), (32, [15, 7, 3]), (64, [31, 15, 7])]
+    ("side", "maps"),
+    [(2, [1, 1, 1]), (5, [2, 1, 1]), (8, [3, 1, 1]), (9, [4, 2, 1]), (32, [15, 7, 3]), (64, [31, 15, 7])],
 )
 def test_a_map_of_one_pixel_is_not_pooled(side, maps):
     net, sides = speedrun((1, side, side)), []
