@@ -15,7 +15,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def against_loader(rounds: int) -> dict[str, Any]:
     name, split = cifar_shaped()
     index = np.arange(len(split))
     figures = statistics(split, index)
-    pixels = [partial(pad_crop, pixels=PAD, mode="reflect"), flip]
+    pixels: list[Callable[..., tuple[Tensor, Tensor]]] = [partial(pad_crop, pixels=PAD, mode="reflect"), flip]
     batches = Batches(split, index, figures, batch_size=BATCH, pixels=pixels)
     loader = DataLoader(
         PerImage(split, *figures), BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
