@@ -9,7 +9,7 @@ import numpy as np
 
 from steepest.data import NAMES, cifar, idx, points, synthetic
 from steepest.data.dataset import Dataset
-from steepest.data.sources import load
+from steepest.data.sources import load, parse
 from steepest.mistake import Mistake, unknown
 
 if TYPE_CHECKING:
@@ -116,9 +116,14 @@ def info(data: str, data_dir: Path | None = None, progress: Progress | None = No
     name: `n`, and `classes`: how many of each), and `problems`: every bad file and whatever else is wrong, a sentence
     each. A folder that cannot be used is told of in `problems`; an unknown name or missing path raises `Mistake`.
     """
-    if data.partition(":")[0] not in NAMES and not Path(data).expanduser().exists():
+    name, _, settings = data.partition(":")
+    if name in NAMES:
+        parse(name, settings)
+    elif not Path(data).expanduser().exists():
         load(data)  # raises the sentence for an unknown name or a missing path
     try:
+        if _remotes(name) and _place(name, data_dir) is None:
+            raise Mistake(f"{name} is not on this machine; `steepest data fetch {name}` fetches it")
         held = load(data, data_dir=data_dir, progress=progress, max_skip=1.0)
     except Mistake as mistake:
         return {"name": data, "splits": {}, "problems": [str(mistake)]}

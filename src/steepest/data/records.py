@@ -14,6 +14,7 @@ import json
 import os
 import struct
 import tempfile
+import weakref
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -170,17 +171,21 @@ class Records:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            self._file = self.path.open("rb", buffering=0)
+            self._handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            weakref.finalize(self, os.close, self._handle)
             described = self._describe()
+            self.classes = tuple(str(name) for name in described["classes"])
+            self.fingerprint = str(described["fingerprint"])
+            self.about: dict[str, Any] = dict(described["about"])
         except OSError as error:
             raise Mistake(f"{self.path} cannot be opened: {error.strerror}") from error
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, Mistake):
                 raise
             raise self._corrupt("its description is broken") from error
-        self.classes: tuple[str, ...] = tuple(described["classes"])
-        self.fingerprint: str = described["fingerprint"]
-        self.about: dict[str, Any] = described["about"]
+        labels = self._targets if self._targets.dtype.kind in "iu" else np.zeros(0, np.int64)
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise self._corrupt("a target lies outside its classes")
         self._start, self._stop = 0, self._total
         self._checked = np.zeros(len(self._crcs), bool)
         if self._total * self._row_bytes <= SMALL_BYTES:
@@ -191,8 +196,8 @@ class Records:
         return Mistake(f"{self.path} is not a whole record file: {why}; remove it and make it again")
 
     def _describe(self) -> dict[str, Any]:
-        size = os.fstat(self._file.fileno()).st_size
-        head = self._file.read(_PREAMBLE.size + 4)
+        size = os.fstat(self._handle).st_size
+        head = self._pread(0, min(size, _PREAMBLE.size + 4)).tobytes()
         if len(head) < _PREAMBLE.size + 4 or head[: len(MAGIC)] != MAGIC:
             raise self._corrupt("it does not begin as one")
         preamble, crc = head[:-4], struct.unpack("<I", head[-4:])[0]
@@ -201,8 +206,7 @@ class Records:
             raise self._corrupt("it is cut off or changed")
         if version != VERSION:
             raise Mistake(f"{self.path} has version {version} of the record format; this release reads {VERSION}")
-        self._file.seek(place)
-        text = self._file.read(length)
+        text = self._pread(place, length).tobytes()
         if zlib.crc32(text) != text_crc:
             raise self._corrupt("its description was changed")
         described: dict[str, Any] = json.loads(text)
@@ -236,7 +240,7 @@ class Records:
     def _pread_into(self, offset: int, buffer: Bytes) -> None:
         view, done = buffer.data, 0
         while done < len(view):
-            got = os.preadv(self._file.fileno(), [view[done:]], offset + done)
+            got = os.preadv(self._handle, [view[done:]], offset + done)
             if got == 0:
                 raise self._corrupt("it was cut off while it was read")
             done += got
@@ -271,7 +275,7 @@ class Records:
         if not 0 <= start <= stop <= len(self):
             raise Mistake(f"rows {start} to {stop} are not within the {len(self)} rows of {self.path}")
         view = object.__new__(Records)
-        view.__dict__.update(self.__dict__, _start=self._start + start, _stop=self._start + stop)
+        view.__dict__.update(self.__dict__, _owner=self, _start=self._start + start, _stop=self._start + stop)
         return view
 
     def __getitem__(self, key: Any) -> Array:

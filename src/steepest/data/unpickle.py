@@ -96,12 +96,20 @@ def _encode(text: object, encoding: object = None) -> bytes:
     return text.encode("latin1")
 
 
+def _empty(*args: object) -> bytes:
+    if args:
+        raise pickle.UnpicklingError("it makes bytes out of something")
+    return b""
+
+
 def _nothing(*args: object) -> NoReturn:
     raise pickle.UnpicklingError("it makes an array in an unknown form")
 
 
 _BUILDERS: dict[tuple[str, str], Callable[..., object]] = {
     ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _empty,
+    ("builtins", "bytes"): _empty,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _nothing,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
