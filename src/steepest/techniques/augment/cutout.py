@@ -46,6 +46,7 @@ def cutout(
     sides = torch.tensor([[height - size + 1], [width - size + 1]], device=images.device)
     top, left = (corners * sides).long()[:, :, None]
     row, column = (torch.arange(side, device=images.device) for side in (height, width))
-    rows = (row >= top) & (row < top + size)
-    columns = (column >= left) & (column < left + size)
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0), targets
+    rows = ((row >= top) & (row < top + size))[:, None, :, None]
+    columns = ((column >= left) & (column < left + size))[:, None, None, :]
+    cut = images.clone()
+    return cut.masked_fill_(rows & columns, 0.0), targets

@@ -38,9 +38,9 @@ CARD = Card(
 class WhitenConv2d(nn.Module):
     """(N, C, H, W) -> (N, 2·C·k², H - k + 1, W - k + 1), with frozen filters and a trained bias.
 
-    in_channels: C from 1. kernel: k from 1, at most the image's sides. bias_until: in [0, 1]; the bias takes no gradient
-    once `progress` is at least this. progress: in [0, 1], set from outside, not part of the state. Raises Mistake (a
-    ValueError) for a setting out of range.
+    in_channels: C from 1. kernel: k from 1, at most the image's sides. bias_until: in [0, 1]; the bias takes no
+    gradient once `progress` is at least this. progress: in [0, 1], set from outside, not part of the state. Raises
+    Mistake (a ValueError) for a setting out of range.
     """
 
     def __init__(self, in_channels: int, kernel: int = 2, bias_until: float = 1.0) -> None:

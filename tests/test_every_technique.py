@@ -1,0 +1,367 @@
+"""One contract over all techniques, driven by their cards: what each must do in anybody's training loop."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from steepest import techniques
+from steepest.mistake import Mistake
+from steepest.recipe import Use
+from steepest.run import Curve
+from steepest.techniques.card import LABELS, REQUIRED, within
+from steepest.techniques.layers.whiten_conv import WhitenConv2d
+
+NAMES = sorted(techniques.names())
+ENTRIES = {name: techniques.entry(name) for name in NAMES}
+WITH_OFF = [name for name in NAMES if ENTRIES[name].card.off is not None]
+AUGMENT = [name for name in NAMES if ENTRIES[name].family == "augment"]
+STEPS = 10
+K = 3
+
+
+def pixels(count=24, seed=1):
+    """Images (N,3,8,8) uint8 in channels_last, and their classes: the brightest channel."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(count) % K
+    images = torch.randint(0, 160, (count, 8, 8, 3), dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
+    images[torch.arange(count), targets] += 60
+    return images, targets
+
+
+def normalised(images):
+    return (images.float() - 100) / 60
+
+
+def network(name=None, settings=None, outputs=K):
+    """A small network with a whitening layer, the same at every call; `name` is a layer to put into it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, body = WhitenConv2d(3), nn.Conv2d(24, 12, 3)
+        rest = (nn.BatchNorm2d(12), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        model = nn.Sequential(first, body, *rest, nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, outputs))
+        if name and ENTRIES[name].family == "layers":
+            made = techniques.load(name)
+            if "model" in inspect.signature(made).parameters:
+                model = made(model, **settings)
+            else:
+                model[0] = made(**settings)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class Training:
+    """The loop of the house in small, with one technique on (or none)."""
+
+    def __init__(self, name=None, settings=None):
+        self.family = ENTRIES[name].family if name else None
+        self.settings, self.name = dict(settings or {}), name
+        self.regress = name == "mse"
+        self.images, self.targets = pixels()
+        if self.regress:
+            self.targets = self.targets.float()
+        self.model = network(name, self.settings, 1 if self.regress else K)
+        self.f: Any = techniques.load(name or "constant")
+        self.generator = torch.Generator().manual_seed(7)
+        self.step = 0
+        self.curve = Curve()
+        if self.family == "init":
+            self.f(self.model, normalised(self.images), generator=self.generator, **self.settings)
+        optimizer = self.f if self.family == "optimizers" else techniques.load("sgd")
+        named = self.model.named_parameters()
+        own = self.settings if self.family == "optimizers" else {}
+        self.optimizer = optimizer(named, lr=0.02, momentum=0.5, weight_decay=1e-3, **own)
+        self.average = self.f(**self.settings) if self.family == "averaging" else None
+        self.rule = self.f(**self.settings) if self.family == "stopping" else None
+
+    def run(self, steps):
+        for _ in range(steps):
+            self._step(self.step / (2 * STEPS))
+        return self
+
+    def _step(self, progress):
+        self.model.train()
+        multiplier = self.f(progress, **self.settings) if self.family == "schedules" else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * multiplier
+        for module in self.model.modules():
+            if hasattr(module, "progress"):
+                module.progress = progress
+        images, targets = self._augmented(progress)
+        loss = self.losses(self.model(images), targets).mean()
+        if self.family == "penalties":
+            loss = loss + self.f(self.model, **self.settings)
+        loss.backward()
+        if self.family == "gradients":
+            self.f(self.model.parameters(), progress=progress, generator=self.generator, **self.settings)
+        self.gradients = [p.grad.clone() for p in self.model.parameters() if p.grad is not None]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.curve.append({"step": self.step, "val_loss": loss.item()})
+        if self.average:
+            self.average.after_step(self.model, progress=progress)
+
+    def _augmented(self, progress):
+        early = self.family == "augment" and ENTRIES[self.name].card.stage == "pixels"
+        images, targets = self.augment(self.images, self.targets, progress) if early else (self.images, self.targets)
+        images = normalised(images)
+        late = self.family == "augment" and not early
+        return self.augment(images, targets, progress) if late else (images, targets)
+
+    def augment(self, images, targets, progress=0.0):
+        offered = {"index": torch.arange(len(images)), "epoch": self.step}
+        asked = {key: offered[key] for key in offered if key in inspect.signature(self.f).parameters}
+        return self.f(images, targets, progress=progress, generator=self.generator, **asked, **self.settings)
+
+    def losses(self, logits, targets):
+        if self.family == "losses":
+            return self.f(logits, targets, **self.settings)
+        return nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    def result(self):
+        """Everything that a technique can change: weights, buffers, outputs, and whether to stop."""
+        model = copy.deepcopy(self.model)
+        if self.average:
+            self.average.copy_to(model)
+        model.eval()
+        with torch.no_grad():
+            images = normalised(self.images)
+            logits = self.f(model, images, **self.settings) if self.family == "inference" else model(images)
+        stop = self.rule.should_stop(self.curve) if self.rule else None
+        return {**model.state_dict(), "logits": logits, "stop": torch.tensor(stop is not None)}
+
+    def state(self):
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        state |= {"generator": self.generator.get_state(), "curve": list(self.curve)}
+        return copy.deepcopy(state | ({"average": self.average.state_dict()} if self.average else {}))
+
+    def load_state(self, state):
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step, self.curve = state["step"], Curve(state["curve"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        return self
+
+
+def tiny(name):
+    return dict(ENTRIES[name].card.tiny)
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def call(name, **settings):
+    """One plain call of a technique with these settings."""
+    return Training(name, tiny(name) | settings).run(1).result()
+
+
+def outside(interval):
+    """Numbers just outside an interval, and what is no number at all."""
+    low, high = (float(part) for part in interval[1:-1].split(","))
+    around = [low - 1, low, high, high + 1, math.nan, math.inf, -math.inf]
+    return [value for value in around if not within(value, interval)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_says_all_that_a_card_must_say(name):
+    entry = ENTRIES[name]
+    assert set(entry.prose) == set(LABELS)
+    assert all(len(text) > 10 for text in (entry.summary, *list(entry.prose.values())[:2])) and all(
+        entry.prose.values()
+    )
+    assert entry.summary.count(". ") == 0 and entry.summary.endswith("."), "the first paragraph is one sentence"
+    assert any(character.isdigit() for character in entry.prose["Source"]), "a source has a year"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_has_a_default_and_a_range_that_holds_it(name):
+    entry = ENTRIES[name]
+    for key, default in entry.settings.items():
+        assert isinstance(default, bool | str) or key in entry.card.allows, f"{key} has no range"
+        if default == REQUIRED:
+            assert key in entry.card.tiny
+    entry.check(entry.card.tiny)
+    entry.check(tiny(name) | {key: default for key, default in entry.settings.items() if default != REQUIRED})
+    if entry.card.off is not None:
+        entry.check({**tiny(name), **entry.card.off})
+        assert set(entry.card.off) <= set(entry.settings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_clash_is_with_something_known_and_is_refused_from_either_side(name):
+    for other in ENTRIES[name].card.clashes:
+        assert other in techniques.names() or other in techniques.FAMILIES
+        if other in techniques.names():
+            for pair in ((name, other), (other, name)):
+                with pytest.raises(Mistake, match="clashes"):
+                    techniques.check([Use(item, **tiny(item)) for item in pair])
+
+
+@pytest.mark.parametrize("name", WITH_OFF)
+def test_off_is_bit_identical_to_without(name):
+    off = tiny(name) | dict(ENTRIES[name].card.off or {})
+    assert same(Training(name, off).run(STEPS).result(), Training().run(STEPS).result())
+
+
+@pytest.mark.parametrize("name", WITH_OFF)
+def test_on_is_not_the_same_as_without(name):
+    steps = STEPS + 1  # the 11th is past the middle of the training, where the step schedule's drop is
+    assert not same(Training(name, tiny(name)).run(steps).result(), Training().run(steps).result())
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for name in AUGMENT for dtype in (torch.float32, torch.bfloat16)]
+    + [(name, torch.uint8) for name in AUGMENT if ENTRIES[name].card.stage == "pixels"],
+)
+def test_an_augmentation_keeps_shape_type_and_memory_format(name, dtype, memory_format):
+    images, targets = pixels()
+    images = images.to(dtype).contiguous(memory_format=memory_format)
+    made, wanted = Training(name, tiny(name)).augment(images, targets)
+    assert made.shape == images.shape and made.dtype == images.dtype and made.stride() == images.stride()
+    assert len(wanted) == len(targets)
+
+
+@pytest.mark.parametrize("name", AUGMENT)
+def test_an_augmentation_takes_a_single_image_and_none(name):
+    images, targets = pixels()
+    for count in (0, 1):
+        made, _ = Training(name, tiny(name)).augment(images[:count], targets[:count])
+        assert made.shape == (count, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family == "losses"])
+def test_a_loss_gives_one_finite_number_an_image(name):
+    training = Training(name, tiny(name))
+    logits = training.model(normalised(training.images))
+    losses = training.losses(logits, training.targets)
+    assert losses.shape == (len(logits),) and losses.dtype == logits.dtype and losses.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family == "penalties"])
+def test_a_penalty_is_a_scalar_of_at_least_zero(name):
+    penalty = techniques.load(name)(network(), **tiny(name))
+    assert penalty.shape == () and penalty >= 0 and penalty.requires_grad
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family == "schedules"])
+def test_a_schedule_is_finite_and_never_negative(name):
+    values = [techniques.load(name)(t / 1000, **tiny(name)) for t in range(1000)]
+    assert all(isinstance(value, float) and 0 <= value < math.inf for value in values)
+    assert max(values) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family == "optimizers"])
+def test_an_optimizer_keeps_its_base_rates_and_leaves_frozen_weights(name):
+    training = Training(name, tiny(name))
+    assert all(group["initial_lr"] == group["lr"] > 0 for group in training.optimizer.param_groups)
+    held = [id(parameter) for group in training.optimizer.param_groups for parameter in group["params"]]
+    wanted = [id(parameter) for parameter in training.model.parameters() if parameter.requires_grad]
+    assert sorted(held) == sorted(wanted), "each trained weight is in one group"
+    before = training.model[0].weight.clone()
+    assert torch.equal(training.run(2).model[0].weight, before)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family == "optimizers"])
+def test_a_rate_of_zero_moves_nothing_but_what_is_rescaled(name):
+    training = Training(name, tiny(name))
+    before = [parameter.clone() for parameter in training.model.parameters()]
+    for group in training.optimizer.param_groups:
+        group["initial_lr"] = 0.0
+    training.run(1)
+    for old, new in zip(before, training.model.parameters(), strict=True):
+        torch.testing.assert_close(new / new.norm().clamp(min=1e-9), old / old.norm().clamp(min=1e-9))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_generator_gives_the_same_result(name):
+    one, other = (Training(name, tiny(name)).run(3).result() for _ in range(2))
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family != "layers"])
+def test_global_random_state_is_untouched(name):
+    before = torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002
+    call(name)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert str(np.random.get_state(legacy=False)) == str(before[1]) and random.getstate() == before[2]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_untouched(name):
+    training = Training(name, tiny(name))
+    images, targets = training.images.clone(), training.targets.clone()
+    training.run(2).result()
+    assert torch.equal(training.images, images) and torch.equal(training.targets, targets)
+    if training.family == "augment":
+        floats = normalised(images)
+        kept = floats.clone()
+        training.augment(floats, targets)
+        assert torch.equal(floats, kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_finite_and_not_all_zero(name):
+    training = Training(name, tiny(name))
+    for _ in range(3):
+        training.run(1)
+        assert all(gradient.isfinite().all() for gradient in training.gradients)
+        assert any(gradient.any() for gradient in training.gradients)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_keep_shape_type_and_memory_format(name):
+    training = Training(name, tiny(name))
+    fresh = network(name, tiny(name), 1 if name == "mse" else K).state_dict()
+    for key, value in training.run(2).model.state_dict().items():
+        assert (value.shape, value.dtype, value.stride()) == (fresh[key].shape, fresh[key].dtype, fresh[key].stride())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_restored_at_step_5_equals_a_straight_run(name):
+    straight = Training(name, tiny(name)).run(STEPS)
+    half = Training(name, tiny(name)).run(STEPS // 2).state()
+    resumed = Training(name, tiny(name)).load_state(half).run(STEPS - STEPS // 2)
+    assert same(straight.result(), resumed.result())
+    assert straight.curve == resumed.curve
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_steps_on_a_tiny_set_lower_the_loss(name):
+    training = Training(name, tiny(name))
+    curve = training.run(2 * STEPS).curve
+    assert curve[-1]["val_loss"] < 0.9 * curve[0]["val_loss"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_keywords_are_refused(name):
+    with pytest.raises(TypeError, match="no_such_setting"):
+        call(name, no_such_setting=1)
+    with pytest.raises(Mistake, match="no_such_setting"):
+        ENTRIES[name].check({**tiny(name), "no_such_setting": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(name, key) for name in NAMES for key in ENTRIES[name].card.allows if key in ENTRIES[name].settings],
+)
+def test_settings_out_of_range_raise_a_value_error_that_names_them(name, key):
+    allowed = ENTRIES[name].card.allows[key]
+    for value in ["no such word"] if isinstance(allowed, tuple) else outside(allowed):
+        with pytest.raises(ValueError, match=key):
+            call(name, **{key: value})
+        with pytest.raises(Mistake, match=name):
+            ENTRIES[name].check({**tiny(name), key: value})
