@@ -232,8 +232,8 @@ def _records(known: CifarSet, data: bytes, where: str) -> bytes:
     lacking = [key.decode() for key in keys if key not in batch]
     if lacking:
         raise Mistake(f"{where} is not a {known.name} batch: it has no {', '.join(lacking)}")
-    pixels: Array = np.asarray(batch[b"data"])
     try:
+        pixels: Array = np.asarray(batch[b"data"])
         labels = [np.asarray(batch[key], np.uint8).reshape(-1, 1) for key in known.labels]
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (PIXELS,):
             raise ValueError(f"the pixels are {pixels.dtype} {pixels.shape}")

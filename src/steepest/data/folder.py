@@ -75,18 +75,18 @@ def listing(folder: Path) -> Listing:
         why = "only images without a class; put them into one sub-folder per class" if direct else "no images"
         raise Mistake(f"{folder} has {why}")
     found = Listing(folder, classes, tuple(files))
-    refuse_counts(folder, classes, [label for split, label, _ in files if split == "train"])
+    refuse_counts(folder, classes, [label for split, label, _ in files if split == "train"], 2)
     return found
 
 
-def refuse_counts(folder: Path, classes: tuple[str, ...], labels: list[int]) -> None:
-    """Refuses fewer than two classes, and classes with fewer than two training images."""
+def refuse_counts(folder: Path, classes: tuple[str, ...], labels: list[int], least: int) -> None:
+    """Refuses fewer than two classes, and a class with fewer than `least` images."""
     if len(classes) < 2:
         raise Mistake(f"{folder} has one class only, {classes[0]!r}; at least two sub-folders are needed")
     for name, count in zip(classes, np.bincount(np.array(labels, int), minlength=len(classes)), strict=True):
-        if count < 2:
+        if count < least:
             have = "one image" if count else "no images"
-            raise Mistake(f"class {name!r} of {folder} has {have} that can be used; at least two are needed")
+            raise Mistake(f"class {name!r} of {folder} has {have} to train on; at least two are needed")
 
 
 def _roots(folder: Path) -> dict[str, Path]:
@@ -213,6 +213,7 @@ def build(found: Listing, place: Path, size: int | None, progress: Progress | No
                 if progress:
                     progress("decoding images", done, len(found.files))
             about["splits"][name] = [first, writer.count]
+        skipped.sort()
 
 
 def place_of(folder: Path, size: int | None, data_dir: Path | None) -> Path:
@@ -257,7 +258,8 @@ def load(
             f"be skipped: {'; '.join(skipped[:3])}{'; …' if len(skipped) > 3 else ''}"
         )
     data = from_records(records, folder.name, str(folder))
-    refuse_counts(folder, found.classes, data.train.targets.tolist())
+    refuse_counts(folder, found.classes, records.targets.tolist(), 2)
+    refuse_counts(folder, found.classes, data.train.targets.tolist(), 1)
     return data
 
 

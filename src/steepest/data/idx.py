@@ -92,9 +92,11 @@ def parse(data: bytes, where: str) -> Array:
     if len(data) < 4 or data[:3] != b"\0\0\x08" or not 1 <= data[3] <= 4:
         raise Mistake(f"{where} is not an IDX file of unsigned bytes")
     start = 4 + 4 * data[3]
+    if len(data) < start:
+        raise Mistake(f"{where} is not an IDX file: it ends within its header")
     shape = tuple(int(n) for n in np.frombuffer(data[4:start], ">u4"))
-    if len(shape) != data[3] or len(data) - start != int(np.prod(shape, dtype=object)):
-        raise Mistake(f"{where} says {shape} in its header, but has {max(0, len(data) - start)} bytes of data")
+    if len(data) - start != int(np.prod(shape, dtype=object)):
+        raise Mistake(f"{where} says {shape} in its header, but has {len(data) - start} bytes of data")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 

@@ -43,7 +43,7 @@ def load(
     path = Path(data).expanduser()
     if path.suffix == ".records" and path.is_file():
         return folder.from_records(Records(path), path.stem, str(path.resolve()))
-    if path.exists():
+    if data and path.exists():
         return folder.load(path, data_dir=data_dir, progress=progress, size=size, max_skip=max_skip)
     if "/" in data or "\\" in data or path.is_symlink():
         raise Mistake(f"there is no file or folder {data}; known data sets: {', '.join(NAMES)}")
