@@ -67,6 +67,7 @@ class Batches:
         self.scale, self.shift = (
             torch.from_numpy(row.astype(np.float32)).to(self.device) for row in (1 / (unit * std), -mean / std)
         )
+        self.wide = self.scale, self.shift  # repeated for each pixel: several times faster than per channel
         self.targets = torch.from_numpy(self.split.targets[self.index])
         self.kept = None if self.streamed else self._keep()
 
@@ -173,8 +174,10 @@ class Batches:
             return torch.addcmul(self.shift, images, self.scale)
         count, channels, height, width = images.shape
         flat = images.permute(0, 2, 3, 1).reshape(count, -1).float()
-        pixels = height * width
-        torch.addcmul(self.shift.repeat(pixels), flat, self.scale.repeat(pixels), out=flat)
+        if self.wide[0].shape != flat.shape[1:]:
+            self.wide = self.scale.repeat(height * width), self.shift.repeat(height * width)
+        scale, shift = self.wide
+        torch.addcmul(shift, flat, scale, out=flat)
         return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
