@@ -41,12 +41,12 @@ def process_age() -> float:
 class Clock:
     """A stopwatch with named phases and an optional budget, in seconds.
 
-    `started` is a time.monotonic() reading.
+    `age_s`: how long ago it began.
     """
 
-    def __init__(self, budget_s: float | None = None, *, started: float | None = None) -> None:
+    def __init__(self, budget_s: float | None = None, *, age_s: float = 0.0) -> None:
         self.budget_s = budget_s
-        self.started = time.monotonic() if started is None else started
+        self.started = time.monotonic() - age_s
         self.phases: dict[str, float] = {"load": 0.0, "prepare": 0.0, "train": 0.0, "evaluate": 0.0}
 
     @property

@@ -17,7 +17,7 @@ from .. import techniques
 from ..mistake import Mistake
 from ..recipe import Use
 from ..run import Run, writing
-from .training import Training, bind, network
+from .training import Training, bind, inference, network
 
 FILE = "model.safetensors"
 
@@ -75,7 +75,7 @@ def save(path: Path, training: Training) -> nn.Module:
         stored=int(batches.split.images.shape[1]),
         mean=tuple(float(x) for x in np.atleast_1d(mean)),
         std=tuple(float(x) for x in np.atleast_1d(std)),
-        infer=str(training.inference),
+        infer=str(training.inference or ""),
         layers=tuple(layers),
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -100,4 +100,4 @@ def load(run: Run, device: torch.device | str = "cpu") -> Trained:
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Mistake(f"{path} is damaged or no network of steepest: {error}") from error
-    return Trained(model.eval(), about, bind(Use.parse(about.infer)))
+    return Trained(model.eval(), about, inference(Use.parse(about.infer) if about.infer else None))

@@ -19,6 +19,7 @@ from ..data.dataset import Dataset, Indices, Split, stratified
 from ..mistake import Mistake
 from ..recipe import Recipe, Use
 from ..run import Curve
+from .evaluate import Infer
 
 EVALUATE = 500
 """Images at once when evaluating: large enough to be fast, small enough to stay in cache."""
@@ -53,7 +54,7 @@ class Training:
     gradients: list[Callable[..., None]]
     averaging: list[Any]
     stopping: list[Any]
-    inference: Use
+    inference: Use | None
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     step: int = 0
@@ -61,7 +62,7 @@ class Training:
     curve: Curve = field(default_factory=Curve)
 
     def __post_init__(self) -> None:
-        self.infer = bind(self.inference)
+        self.infer = inference(self.inference)
         self.generator = torch.Generator(self.device)
         self.aware: list[Any] = [module for module in self.model.modules() if hasattr(module, "progress")]
 
@@ -127,6 +128,11 @@ def bind(use: Use) -> Callable[..., Any]:
     return functools.partial(techniques.load(use.name), **use.settings)
 
 
+def inference(use: Use | None) -> Infer:
+    """How logits are made of images: plainly, or by an inference technique."""
+    return (lambda model, images: model(images)) if use is None else bind(use)
+
+
 def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> Training:
     """Everything a recipe names, built for a data set. The recipe has been checked and adapted."""
     (train, index), validation = rows(dataset, recipe, seed)
@@ -164,7 +170,7 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
         gradients=[bind(use) for use in of["gradients"]],
         averaging=[bind(use)(model) for use in of["averaging"]],
         stopping=[bind(use)() for use in of["stopping"]],
-        inference=next(iter(of["inference"]), Use("tta", views="none")),
+        inference=next(iter(of["inference"]), None),
         classes=dataset.classes,
         shape=tuple(sample.shape[1:]),
     )

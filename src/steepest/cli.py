@@ -1,0 +1,228 @@
+"""The command line: parses, calls a room, prints. Progress goes to standard error, results to standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .mistake import Failure, Mistake
+
+HELP = "Trains image classifiers as fast as the machine at hand allows, and shows why a training goes as it goes."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@app.command(epilog="Example: steepest train cifar10 --time 10m")
+def train(  # noqa: PLR0913
+    data: Annotated[str, typer.Argument(help="A known data set, or a folder with one sub-folder a class.")] = "digits",
+    recipe: Annotated[str, typer.Option(help="A recipe that ships, or a TOML or JSON file.")] = "quick",
+    model: Annotated[str | None, typer.Option(help="Another network: steepest models lists them.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Exactly so many epochs.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="The best model within this wall time, like 90s, 10m, 1h30m.")
+    ] = None,
+    target: Annotated[float | None, typer.Option(help="Stop at this validation accuracy, like 0.94.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    use: Annotated[list[str] | None, typer.Option(help="Switch a technique on: name:key=value,…")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Leave one of the recipe's techniques out.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a field of the recipe: key=value.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; the machine's own number by default.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Where known data sets are kept.")] = None,
+    out: Annotated[str, typer.Option(help="Receives the run folder.")] = "runs",
+    as_json: Json = False,
+) -> None:
+    """Train a network, evaluate it once on the test set, and write a run folder."""
+    from .train.clock import Clock, process_age, seconds
+    from .train.request import ask
+
+    budget_s = None if time is None else seconds(time)
+    options: dict[str, Any] = {"seed": seed, "time_s": budget_s, "target": target, "device": device.value}
+    options |= {"threads": threads, "data_dir": data_dir, "out": out}
+    options |= {"model": model, "epochs": epochs, "batch_size": batch_size}
+    asked = ask(data, recipe, use=use or (), drop=drop or (), sets=set_ or (), **options)
+    clock = Clock(budget_s, age_s=process_age())
+    from .train.start import begin
+
+    show_result(begin(*asked, clock=clock, show=not as_json).result, as_json)
+
+
+@app.command(epilog="Example: steepest resume runs/digits-quick-seed0")
+def resume(run: Annotated[Path, typer.Argument(help="A run folder.")], as_json: Json = False) -> None:
+    """Go on with a run from its last checkpoint."""
+    from .train import start
+
+    show_result(start.resume(run, show=not as_json).result, as_json)
+
+
+@app.command(epilog="Example: steepest runs --out runs")
+def runs(
+    out: Annotated[Path, typer.Option(help="The folder of run folders.")] = Path("runs"), as_json: Json = False
+) -> None:
+    """List the runs in a folder."""
+    from .run import Run
+
+    found = [Run(path.parent) for path in sorted(out.glob("*/run.json"))]
+    rows = [run.result if run.done else {"run": str(run.path), "ended": None} for run in found]
+    columns = ("run", "data", "recipe", "epochs", "val_accuracy", "test_accuracy", "ended")
+    show_rows(rows, columns, as_json, "runs")
+
+
+@app.command(epilog="Example: steepest techniques label_smoothing")
+def techniques(
+    name: Annotated[str | None, typer.Argument(help="A technique, or a word to search for.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the techniques, or show one's card."""
+    from . import techniques as room
+
+    if name in room.names():
+        return show_card(room.entry(str(name)).as_dict(), as_json)
+    entries = [room.entry(each).as_dict() for each in room.names()]
+    if name is not None:
+        entries = [entry for entry in entries if name.lower() in json.dumps(entry).lower()]
+        if not entries:
+            room.entry(name)
+    return show_rows(entries, ("name", "family", "summary"), as_json, "techniques")
+
+
+@app.command(epilog="Example: steepest recipes speedrun94")
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="A recipe that ships, or a file.")] = None, as_json: Json = False
+) -> None:
+    """List the recipes, or show one."""
+    from . import recipes as room
+
+    if name is None:
+        rows = [{"name": each, "about": room.about(each).partition("\n")[0]} for each in room.names()]
+        return show_rows(rows, ("name", "about"), as_json, "recipes")
+    about = {"about": room.about(name)} if name in room.names() else {}
+    return show_card(about | room.load(name).as_dict(), as_json)
+
+
+@app.command(epilog="Example: steepest models resnet9")
+def models(
+    name: Annotated[str | None, typer.Argument(help="A network.")] = None,
+    shape: Annotated[
+        str, typer.Option(help="One input: channels×height×width, or the numbers of a point.")
+    ] = "3x32x32",
+    classes: Annotated[int, typer.Option(help="Classes to tell apart.")] = 10,
+    width: Annotated[int | None, typer.Option(help="Channels of the first block.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks, or show one's layers, shapes, parameters and FLOPs."""
+    from . import models as room
+    from .recipe import Use
+
+    if name is None:
+        return show_rows(room.catalogue(), ("name", "summary"), as_json, "models")
+    use = Use.parse(name)
+    try:
+        sizes = tuple(int(size) for size in shape.replace("×", "x").split("x"))
+    except ValueError:
+        raise Mistake(f"--shape is written like 3x32x32, or 2 for points: got {shape!r}") from None
+    room.check(use.name, shape=sizes, width=width, settings=use.settings)
+    from .models.summary import summary
+
+    found = summary(room.build(use.name, classes=classes, shape=sizes, width=width, **use.settings), sizes)
+    entry = next(each for each in room.catalogue() if each["name"] == use.name)
+    totals = {"params": found.params, "flops_per_image": found.flops_per_image}
+    rows = [vars(row) for row in found.rows]
+    if as_json:
+        return show_card(entry | {"shape": list(sizes), "classes": classes, "layers": rows} | totals, as_json)
+    print(entry["text"])
+    show_rows(rows, tuple(rows[0]), False, "layers")
+    return print(f"{found.params:,} parameters, {found.flops_per_image:,} FLOPs an image (forward)")
+
+
+def show_result(result: dict[str, Any], as_json: bool) -> None:
+    """A run's figures: all as JSON, or the few that matter as text."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    times, accuracy = result["time_s"], result["test_accuracy"]
+    said = f"test accuracy {accuracy:.2%} (n={result['test_n']})" if accuracy is not None else "no test accuracy"
+    if accuracy is None and result["test_loss"] is not None:
+        said = f"test loss {result['test_loss']:.4f} (n={result['test_n']})"
+    print(
+        f"{said} after {result['epochs']:g} epochs, {result['steps']} steps\n"
+        f"{result['model']}, {result['params']:,} parameters, {result['images_per_s']:,.0f} images/s\n"
+        f"{times['total']:.1f} s in all: load {times['load']:.1f}, prepare {times['prepare']:.1f}, "
+        f"train {times['train']:.1f}, evaluate {times['evaluate']:.1f}\n{result['run']}"
+    )
+
+
+def show_card(fields: dict[str, Any], as_json: bool) -> None:
+    """One entry: a field a line."""
+    if as_json:
+        print(json.dumps(fields, ensure_ascii=False))
+        return
+    for key, value in fields.items():
+        lines = [f"{k} = {v}" for k, v in value.items()] if isinstance(value, dict) else None
+        lines = lines if lines is not None else [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        print(f"{key + ':':<16}{chr(10).join(lines or ['none']).replace(chr(10), chr(10) + ' ' * 16)}")
+
+
+def show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool, name: str) -> None:
+    """A table on standard output, or ``{name: rows}`` as JSON."""
+    if as_json:
+        print(json.dumps({name: rows}, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 160)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main() -> NoReturn:
+    """Runs the command line. Status 0 done, 1 the work failed, 2 wrong usage or bad input; no traceback."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        status = app(arguments, standalone_mode=False)
+    except typer.Exit as error:
+        status = error.exit_code
+    except (Mistake, Failure, KeyboardInterrupt, Exception) as error:
+        if debug:
+            traceback.print_exc()
+        status = tell(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def tell(error: BaseException) -> int:
+    """Prints the sentence for an error and gives the exit status."""
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        print("steepest: stopped", file=sys.stderr)
+        return 1
+    sentence = getattr(error, "format_message", lambda: str(error))()
+    print(f"steepest: {sentence}", file=sys.stderr)
+    wrong_usage = isinstance(error, Mistake) or getattr(error, "exit_code", 1) == 2
+    if not isinstance(error, Mistake | Failure) and not hasattr(error, "exit_code"):
+        print("steepest: this is a defect; --debug shows where", file=sys.stderr)
+    return 2 if wrong_usage else 1
