@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from functools import partial
 from typing import Protocol
 
@@ -20,7 +21,8 @@ class Pace(Protocol):
 
     def progress(self, step: int) -> float: ...
     def over(self, step: int) -> bool: ...
-    def measure(self, step: int, epoch_done: bool) -> bool: ...
+    def measure(self, epoch_done: bool) -> bool: ...
+    def measured(self, took_s: float) -> None: ...
 
 
 class Watch(Protocol):
@@ -39,8 +41,10 @@ def fit(training: Training, pace: Pace, watch: Watch) -> str:
         for images, targets in t.batches.epoch(epoch, start, progress=partial(_progress, pace, t.step - start)):
             loss = step(t, images, targets, pace.progress(t.step))
             over = pace.over(t.step)
-            if over or pace.measure(t.step, t.step % t.batches.steps == 0):
+            if over or pace.measure(t.step % t.batches.steps == 0):
+                begin = time.monotonic()
                 reason = watch.measured(t, measure(t))
+                pace.measured(time.monotonic() - begin)
                 reason = reason or next(filter(None, (rule.should_stop(t.curve) for rule in t.stopping)), None)
                 t.model.train()
             reason = watch.stepped(t, loss) or reason

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .clock import Clock
+
+END_S = 1.0
+"""For writing the run's files at the end."""
 
 
 @dataclass(frozen=True)
@@ -19,36 +22,51 @@ class BySteps:
     def over(self, step: int) -> bool:
         return step >= self.steps
 
-    def measure(self, step: int, epoch_done: bool) -> bool:
+    def measure(self, epoch_done: bool) -> bool:
         return epoch_done
+
+    def measured(self, took_s: float) -> None:
+        pass
 
 
 @dataclass
 class ByTime:
     """Over when only what comes after the last step still fits the budget. Progress is time: the schedule ends on time.
 
-    begin_s, end_s: readings of the clock between which the steps lie. Measured after an epoch, if measuring took
-    no more than a twentieth of the time since the last.
+    begin_s, end_s: readings of the clock between which the steps lie. last: what comes after the last step, as a
+    multiple of one measurement; a measurement that takes longer than was planned moves `end_s` forward. Measured after
+    an epoch, if measuring takes no more than a twentieth of the time since the last.
     """
 
     clock: Clock
     begin_s: float
     end_s: float
-    step_s: float = 0.0
-    measure_s: float = 0.0
-    _last: float = field(default=0.0)
-    _measured: float = field(default=0.0)
+    last: float = 0.0
+    _step: tuple[int, float] = (-1, 0.0)
+    _step_s: float = 0.0
+    _measured_s: float = 0.0
+    _took_s: float = 0.0
 
     def progress(self, step: int) -> float:
-        now = self.clock.elapsed_s
-        return min(max(0.0, (now - self.begin_s) / (self.end_s - self.begin_s)), 1 - 2**-53)
+        span = max(1e-9, self.end_s - self.begin_s)
+        return min(max(0.0, (self.clock.elapsed_s - self.begin_s) / span), 1 - 2**-53)
 
     def over(self, step: int) -> bool:
         now = self.clock.elapsed_s
-        if self._last:
-            self.step_s = max(now - self._last, 0.9 * self.step_s)
-        self._last = now
-        return now + self.step_s >= self.end_s
+        if step == self._step[0] + 1:
+            self._step_s = max(now - self._step[1], 0.9 * self._step_s)
+        self._step = step, now
+        return now + self._step_s > self.end_s
 
-    def measure(self, step: int, epoch_done: bool) -> bool:
-        return epoch_done and self.clock.elapsed_s - self._measured > 20 * self.measure_s
+    def measure(self, epoch_done: bool) -> bool:
+        return epoch_done and self.clock.elapsed_s - self._measured_s > 20 * self._took_s
+
+    def measured(self, took_s: float) -> None:
+        self._measured_s, self._took_s = self.clock.elapsed_s, took_s
+        self._step = -1, 0.0
+        if self.clock.budget_s is not None:
+            self.end_s = min(self.end_s, self.clock.budget_s - END_S - self.last * took_s)
+
+    def state(self) -> dict[str, float]:
+        """What a resumed run needs to go on with the same budget."""
+        return {"begin_s": self.begin_s, "end_s": self.end_s, "last": self.last}

@@ -1,91 +1,124 @@
-"""What fits a wall-time budget: the network's width and the number of epochs, from this machine's own speed."""
+"""What fits a wall-time budget: width, resolution and epochs, from the machine's own speed."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
+from .. import techniques
 from ..data.dataset import Dataset
 from ..mistake import Mistake
 from ..recipe import Recipe
 from .clock import Clock
-from .pace import ByTime
+from .pace import END_S, ByTime
 from .request import Request
-from .training import EVALUATE, network, rows
+from .training import EVALUATE, inference, network, rows
 
 WIDTHS = (8, 16, 32, 48, 64, 96, 128)
-EPOCHS = 8.0
+EPOCHS = 5.0
 """A wider network is worth it only while it still sees each image about so often."""
 MOST_EPOCHS = 200.0
 """More epochs than this bring nothing; the run then ends before its budget."""
-END_S = 1.0
-"""For writing the run's files at the end."""
-PROBE = 0.03
-"""At most this share of the budget goes into measuring speed, for each width that is tried."""
+PROBE_S = 0.01
+"""Timing one width takes about this share of the budget at most."""
+RESOLUTIONS = (0.75, 0.5, 0.375, 0.25)
+"""Shares of the data's own resolution that are tried, down to 24 pixels, where even a narrow network is too slow."""
+SMALLEST = 24
+SPARE = 1.1
+"""Evaluating may take so much longer than the best time that was measured."""
 
 
 def choose(
     recipe: Recipe, dataset: Dataset, request: Request, clock: Clock, device: torch.device
 ) -> tuple[Recipe, ByTime]:
-    """The recipe with the width and epochs that fit the budget, and the pace that keeps it.
+    """The recipe with the width, resolution and epochs that fit the budget, and the pace that keeps it.
 
-    Widths are tried from the narrowest up, each timed on this machine; the widest one that still allows `EPOCHS`
-    epochs is taken. A width that the person chose stays. Raises Mistake where not even a few steps fit.
+    Widths are tried from the narrowest up, each timed on this machine; the widest that still allows `EPOCHS` epochs is
+    taken. Where width 16 allows fewer, lower resolutions are tried. What the person chose stays. Raises Mistake
+    where not even a few steps fit.
     """
     assert request.time_s is not None
-    (_, index), _ = rows(dataset, recipe, request.seed)
-    chosen: tuple[int | None, float, float] | None = None
-    widths = (recipe.width,) if "width" in request.chosen else WIDTHS
-    for width in widths:
-        train_s, infer_s = speed(recipe.replace(width=width), dataset, device, PROBE * request.time_s)
-        after = infer_s * (len(dataset.test) if dataset.test else 0) + END_S
-        epochs = (clock.left_s - after) / (train_s * len(index))
-        if chosen is not None and epochs < EPOCHS:
-            break
-        chosen = (width, after, epochs)
-    assert chosen is not None
-    width, after, epochs = chosen
-    begin, end = clock.elapsed_s, request.time_s - after
-    if end <= begin or epochs * len(index) < 2 * recipe.batch_size:
-        needed = begin + after + 2 * recipe.batch_size * (end - begin) / max(1e-9, epochs * len(index))
-        raise Mistake(f"{request.time_s:g} s are too short to train at all: this machine needs at least {needed:.0f} s")
-    if epochs > MOST_EPOCHS:
-        end = begin + (end - begin) * MOST_EPOCHS / epochs
-    return recipe.replace(width=width, epochs=round(min(epochs, MOST_EPOCHS), 2), min_steps=0), ByTime(
-        clock, begin, end
-    )
+    (_, index), validation = rows(dataset, recipe, request.seed)
+    held_out = len(validation[1]) if validation else 0
+    last = held_out + (len(dataset.test) if dataset.test else 0)
+    probe = Probe(recipe, dataset, device, PROBE_S * request.time_s)
+
+    def epochs(width: int | None, resolution: int | None) -> float:
+        return (clock.left_s - END_S) / (probe.train_s(width, resolution) * len(index))
+
+    width, resolution = recipe.width, recipe.resolution
+    pictures = len(dataset.train.images.shape) == 4
+    if pictures and "resolution" not in request.chosen:
+        side = dataset.train.images.shape[1]
+        steps = [None, *(int(side * share) for share in RESOLUTIONS if side * share >= SMALLEST)]
+        resolution = next((step for step in steps if epochs(WIDTHS[1], step) >= EPOCHS), steps[-1])
+    if pictures and "width" not in request.chosen:
+        width = WIDTHS[0]
+        for wider in WIDTHS[1:]:
+            if epochs(wider, resolution) < EPOCHS:
+                break
+            width = wider
+    after = SPARE * probe.infer_s(width, resolution) * last
+    begin, end = clock.elapsed_s, request.time_s - END_S - after
+    fit = (end - begin) / (probe.train_s(width, resolution) * len(index))
+    if fit * len(index) < 2 * recipe.batch_size:
+        needed = begin + after + END_S + 2 * recipe.batch_size * probe.train_s(width, resolution)
+        raise Mistake(f"{request.time_s:g} s are too short to train at all: this machine needs about {needed:.0f} s")
+    if fit > MOST_EPOCHS:
+        end, fit = begin + (end - begin) * MOST_EPOCHS / fit, MOST_EPOCHS
+    chosen = recipe.replace(width=width, resolution=resolution, epochs=round(fit, 2), min_steps=0)
+    return chosen, ByTime(clock, begin, end, SPARE * last / max(1, held_out) if held_out else 0.0)
 
 
-def speed(recipe: Recipe, dataset: Dataset, device: torch.device, most_s: float) -> tuple[float, float]:
-    """Seconds an image to train on and to infer, the better of a few batches in at most about `most_s` seconds."""
-    shape = dataset.train.images.shape[1:]
-    side = recipe.resolution
-    size = shape if len(shape) == 1 else (shape[2], side or shape[0], side or shape[1])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = network(recipe.model, recipe.width, len(dataset.classes), size, device)
-        count = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
-        train = _seconds(model, torch.randn(count, *size, device=device), most_s / 2, backward=True)
-        infer = _seconds(model.eval(), torch.randn(EVALUATE, *size, device=device), most_s / 2, backward=False)
-    return train / count, infer / EVALUATE
+class Probe:
+    """Times networks on this machine, each once, in seconds an image."""
 
+    def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device, most_s: float) -> None:
+        self.recipe, self.dataset, self.device, self.most_s = recipe, dataset, device, most_s
+        self.trained: dict[tuple[int | None, int | None], float] = {}
 
-def _seconds(model: nn.Module, images: torch.Tensor, most_s: float, *, backward: bool) -> float:
-    if images.dim() == 4:
-        images = images.to(memory_format=torch.channels_last)
-    begin, best = time.monotonic(), float("inf")
-    for number in range(6):
-        start = time.monotonic()
-        with torch.set_grad_enabled(backward):
-            logits = model(images)
-            if backward:
-                F.log_softmax(logits, 1).mean().backward()
+    def train_s(self, width: int | None, resolution: int | None) -> float:
+        """To train: forward and backward."""
+        if (width, resolution) not in self.trained:
+            count = min(self.recipe.micro_batch or self.recipe.batch_size, self.recipe.batch_size)
+            model, images = self._network(width, resolution, count)
+
+            def work() -> None:
+                F.log_softmax(model(images), 1).mean().backward()
                 model.zero_grad(set_to_none=True)
-        if number:
-            best = min(best, time.monotonic() - start)
+
+            self.trained[width, resolution] = best_s(work, self.most_s) / count
+        return self.trained[width, resolution]
+
+    def infer_s(self, width: int | None, resolution: int | None) -> float:
+        """To evaluate, with the recipe's inference technique."""
+        model, images = self._network(width, resolution, EVALUATE)
+        use = next((use for use in self.recipe.use if techniques.names()[use.name] == "inference"), None)
+        infer = inference(use)
+        with torch.no_grad():
+            return best_s(lambda: infer(model.eval(), images), self.most_s) / EVALUATE
+
+    def _network(self, width: int | None, resolution: int | None, count: int) -> tuple[torch.nn.Module, torch.Tensor]:
+        stored = self.dataset.train.images.shape[1:]
+        shape = stored if len(stored) == 1 else (stored[2], resolution or stored[0], resolution or stored[1])
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            images = torch.randn(count, *shape, device=self.device)
+            model = network(self.recipe.model, width, len(self.dataset.classes), tuple(shape), self.device)
+        return model, images.to(memory_format=torch.channels_last) if len(shape) == 3 else images
+
+
+def best_s(work: Callable[[], object], most_s: float) -> float:
+    """The best time of a few calls after a warm-up; at least two, at most five, in about `most_s` seconds."""
+    work()
+    begin, best = time.monotonic(), float("inf")
+    for number in range(5):
+        start = time.monotonic()
+        work()
+        best = min(best, time.monotonic() - start)
         if number and time.monotonic() - begin > most_s:
             break
     return best

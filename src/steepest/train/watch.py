@@ -77,7 +77,7 @@ class Watcher:
         begin = time.monotonic()
         state: dict[str, Any] = {"training": training.state(), "clock": self.clock.state()}
         if isinstance(self.pace, ByTime):
-            state["pace"] = {"begin_s": self.pace.begin_s, "end_s": self.pace.end_s}
+            state["pace"] = self.pace.state()
         checkpoint.save(self.run.path / FILE, state)
         self.saved = time.monotonic()
         self.save_s = self.saved - begin
