@@ -182,13 +182,14 @@ class Batches:
 
 
 def _gathered(images: Images, rows: Indices, chunk: int) -> Array:
-    """images[rows], read in runs of at most `chunk` rows in the order of the file, as a disk likes it."""
+    """images[rows] for distinct rows, read in runs of at most `chunk` rows in the order of the file, as a disk likes it."""
     gathered = np.empty((len(rows), *images.shape[1:]), images.dtype)
     by_row = np.argsort(rows)
     for run in np.split(by_row, np.flatnonzero(np.diff(rows[by_row] // chunk)) + 1):
         if len(run):
             first, last = rows[run[0]], rows[run[-1]]
-            gathered[run] = images[first : last + 1][rows[run] - first]
+            part = images[first : last + 1]
+            gathered[run] = part if len(part) == len(run) else part[rows[run] - first]
     return gathered
 
 
