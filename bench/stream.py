@@ -2,9 +2,9 @@
 
     python bench/stream.py [--gb 10] [--folder DIR] [--json]
 
-Writes a synthetic record file (64×64 RGB, ten classes), then, in a process of its own: opens it, takes the statistics
-of all images, and trains a small network on one whole pass. Peak memory is VmHWM and ru_maxrss of that process; what the
-operating system keeps of the file in its own cache is not counted. The file is removed at the end.
+Writes a synthetic record file (64×64 RGB, ten classes), then, in a process of its own: opens it, takes the
+statistics of all images, and trains a small network on one pass. Peak memory is VmHWM and ru_maxrss of that process;
+what the operating system keeps of the file in its own cache is not counted. The file is removed at the end.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ class Batches:
 
 
 def _gathered(images: Images, rows: Indices, chunk: int) -> Array:
-    """images[rows] for distinct rows, read in runs of at most `chunk` rows in the order of the file, as a disk likes it."""
+    """images[rows] for distinct rows, read in runs of at most `chunk` rows in the order of the file, for the disk."""
     gathered = np.empty((len(rows), *images.shape[1:]), images.dtype)
     by_row = np.argsort(rows)
     for run in np.split(by_row, np.flatnonzero(np.diff(rows[by_row] // chunk)) + 1):
