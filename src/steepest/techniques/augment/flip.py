@@ -41,12 +41,12 @@ def flip(
 
 def mirrored(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """A copy of images (N,C,H,W) with those that `chosen` (N,) bool marks mirrored left to right."""
-    places = chosen.nonzero()[:, 0]
-    # one gather from the images followed by the mirrored ones is several times faster on a CPU than writing by index
-    swapped = _select(images, places).flip(-1)
-    picks = torch.arange(len(images), device=images.device)
-    picks[places] = torch.arange(len(images), len(images) + len(places), device=images.device)
-    return _select(torch.cat((images, swapped)), picks)
+    # bringing the mirrored ones together and back by two gathers is the fastest way on a CPU
+    order = chosen.byte().argsort()
+    sorted_images = _select(images, order)
+    turned = sorted_images[len(images) - int(chosen.sum()) :]
+    turned.copy_(turned.flip(-1))
+    return _select(sorted_images, order.argsort())
 
 
 def _select(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -48,34 +48,54 @@ def pad_crop(
     "zero" pads with zeros. Raises Mistake (a ValueError) for a setting out of range.
     """
     CARD.check(pixels=pixels, mode=mode)
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     if mode == "reflect" and pixels >= min(height, width):
         raise Mistake(f"pad_crop: pixels must be below the image's sides {height}×{width}: got {pixels}")
     if pixels == 0 or count == 0:
         return images, targets
     offsets = torch.randint(2 * pixels + 1, (2, count, 1), generator=generator, device=generator.device)
     down, right = offsets.to(images.device)
-
-    # In (N,H,W,C) a row of a crop is one run of W·C values: all rows are gathered by where they start.
-    rows = images.permute(0, 2, 3, 1)
-    if mode == "zero":
-        padded = F.pad(rows, (0, 0, pixels, pixels, pixels, pixels)).contiguous()
-        taken = torch.arange(height, device=images.device) + down
-    else:
-        columns = _reflected(width, pixels, images.device)
-        left_side, right_side = (rows.index_select(2, side) for side in (columns[:pixels], columns[-pixels:]))
-        padded = torch.cat((left_side, rows, right_side), 2).contiguous()
-        taken = _reflected(height, pixels, images.device)[torch.arange(height, device=images.device) + down]
-    image_start = torch.arange(count, device=images.device)[:, None] * padded.shape[1]
-    starts = ((image_start + taken) * padded.shape[2] + right) * channels
-    run = width * channels
-    windows = padded.as_strided((padded.numel() - run + 1, run), (1, 1))
-    cropped = windows.index_select(0, starts.flatten()).view(count, height, width, channels).permute(0, 3, 1, 2)
+    inner = mode == "reflect" and 2 * pixels < width
+    cropped = _mended(images, down, right, pixels) if inner else _windows(images, down, right, pixels, mode)
     kept = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    return cropped.contiguous(memory_format=kept), targets
+    return cropped.permute(0, 3, 1, 2).contiguous(memory_format=kept), targets
 
 
-def _reflected(size: int, pixels: int, device: torch.device) -> torch.Tensor:
-    """Where each of the padded places comes from: p, …, 1, 0, 1, …, size-1, size-2, …, size-1-p."""
-    place = torch.arange(-pixels, size + pixels, device=device).abs()
-    return size - 1 - (size - 1 - place).abs()
+def _windows(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, pixels: int, mode: str) -> torch.Tensor:
+    """The crops (N,H,W,C), the plain way: pad all images, then gather."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (pixels,) * 4, mode if mode == "reflect" else "constant").permute(0, 2, 3, 1)
+    row, image = (torch.arange(size, device=images.device) for size in (height, count))
+    rows = image[:, None] * padded.shape[1] + row + down
+    return _gathered(padded.reshape(-1), rows * padded.shape[2] + right, (count, height, width, padded.shape[3]))
+
+
+def _mended(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, pixels: int) -> torch.Tensor:
+    """The same crops for a reflection by less than half the width, without padding: several times faster on a CPU.
+
+    Every row is read from the image where it starts or would start. What a shift lets in from the row beside is then
+    overwritten by its reflection, which is inside the crop; for that, crops of one shift are brought together.
+    """
+    count, channels, height, width = images.shape
+    row = torch.arange(-pixels, height + pixels, device=images.device).abs()
+    row = height - 1 - (height - 1 - row).abs()  # p, …, 1, 0, 1, …, H-1, H-2, …, H-1-p
+    image, inside = (torch.arange(size, device=images.device) for size in (count, height))
+    starts = (image[:, None] * height + row[inside + down]) * width + right
+    pixel_run = F.pad(images.permute(0, 2, 3, 1).reshape(-1), (pixels * channels, pixels * channels))
+    order = right[:, 0].argsort()
+    crops = _gathered(pixel_run, starts[order], (count, height, width, channels))
+    shifts = torch.bincount(right[:, 0], minlength=2 * pixels + 1).tolist()
+    for shift, part in zip(range(-pixels, pixels + 1), crops.split(shifts), strict=True):
+        for column in range(abs(shift)):
+            if shift < 0:
+                part[:, :, column] = part[:, :, -2 * shift - column]
+            else:
+                part[:, :, width - 1 - column] = part[:, :, width - 1 - 2 * shift + column]
+    return crops.index_select(0, order.argsort())
+
+
+def _gathered(values: torch.Tensor, starts: torch.Tensor, shape: tuple[int, int, int, int]) -> torch.Tensor:
+    """Crops (N,H,W,C) from pixels in a row: each row of a crop is one run of W·C values from its start (in pixels)."""
+    run = shape[2] * shape[3]
+    runs = values.as_strided((len(values) - run + 1, run), (1, 1))
+    return runs.index_select(0, starts.flatten() * shape[3]).view(shape)
