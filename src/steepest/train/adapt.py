@@ -8,8 +8,10 @@ from ..mistake import Mistake
 from ..recipe import Recipe, Use
 from .request import Request
 
-POINT_NETWORK = Use("mlp", hidden="32-32")
-"""What takes a convolutional network's place where the data are points, not pictures."""
+POINTS = {"model": Use("mlp", hidden="32-32"), "width": None, "optimizer": Use("adam"), "lr": 0.01, "batch_size": 32}
+"""What takes the place of a recipe for pictures where the data are points."""
+WHITENED = ("speedrun",)
+"""The networks whose first layer whitening_init can set."""
 NOT_MIRRORED = ("digits", "mnist")
 """Data sets whose mirrored images are no members of their class any more."""
 
@@ -18,66 +20,64 @@ def adapt(recipe: Recipe, dataset: Dataset, request: Request) -> tuple[Recipe, l
     """The recipe as it will be trained on a data set, and a sentence for each change."""
     notes: list[str] = []
     shape = dataset.train.images.shape[1:]
+    if request.target is not None and not dataset.classes:
+        raise Mistake(f"--target is a validation accuracy, but {dataset.name} is a regression set")
     if len(shape) == 1:
         recipe = _for_points(recipe, dataset, request, notes)
-    elif dataset.name.partition(":")[0] in NOT_MIRRORED:
-        recipe = _without_mirror(recipe, dataset, request, notes)
+    recipe = _leave_out(recipe, dataset, request, notes)
     recipe = _for_count(recipe, dataset, request, notes)
-    if request.target is not None and dataset.task != "classify":
-        raise Mistake(f"--target is a validation accuracy, but {dataset.name} is a regression set")
-    channels_first = (
-        (shape[-1], recipe.resolution or shape[0], recipe.resolution or shape[1]) if len(shape) == 3 else shape
-    )
-    models.check(recipe.model.name, shape=channels_first, width=recipe.width, settings=recipe.model.settings)
+    if len(shape) == 3:
+        shape = (shape[2], recipe.resolution or shape[0], recipe.resolution or shape[1])
+    models.check(recipe.model.name, shape=shape, width=recipe.width, settings=recipe.model.settings)
     return recipe, notes
 
 
 def _for_points(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
-    """Points (N,D): no network or technique for pictures; a regression set takes a regression loss."""
-    try:
-        models.check(recipe.model.name, shape=dataset.train.images.shape[1:], settings=recipe.model.settings)
-    except Mistake:
-        if "model" in request.chosen:
-            raise
-        notes.append(f"{dataset.name} holds points, not pictures: {POINT_NETWORK} takes the place of {recipe.model}")
-        recipe = recipe.replace(model=POINT_NETWORK, width=None)
-    for use in recipe.use:
-        entry = techniques.entry(use.name)
-        wrong_loss = dataset.task != "classify" and entry.family == "losses" and use.name != "mse"
-        if entry.card.pictures or wrong_loss:
-            why = "it has no classes" if wrong_loss else "it holds points, not pictures"
-            recipe = _leave(recipe, use, f"{use.name} does not suit {dataset.name}: {why}", request, notes)
-    return recipe.replace(resolution=None)
+    """Points (N,D): a network for pictures cannot take them, and its optimiser's settings are not the new one's."""
+    if models.load(recipe.model.name).SMALLEST is None or "model" in request.chosen:
+        return recipe
+    changes = {field: value for field, value in POINTS.items() if field not in request.chosen}
+    notes.append(f"{dataset.name} holds points, not pictures: {POINTS['model']} takes the place of {recipe.model}")
+    return recipe.replace(**changes, micro_batch=0, resolution=None)
 
 
-def _without_mirror(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
+def unsuited(use: Use, recipe: Recipe, dataset: Dataset) -> str | None:
+    """Why a technique does not suit a data set or the recipe's network; None where it does."""
+    entry = techniques.entry(use.name)
+    if entry.card.pictures and len(dataset.train.images.shape) == 2:
+        return f"{dataset.name} holds points, not pictures"
+    if entry.family == "losses" and not dataset.classes and use.name != "mse":
+        return f"{dataset.name} is a regression set"
+    if use.name == "whitening_init" and recipe.model.name not in WHITENED:
+        return f"{recipe.model.name} has no whitening layer, as {' and '.join(WHITENED)} has"
+    mirrors = use.name in ("flip", "alternating_flip") or "mirror" in str(use.settings.get("views", ""))
+    if mirrors and dataset.name.partition(":")[0] in NOT_MIRRORED:
+        return f"a mirrored image of {dataset.name} is another sign"
+    return None
+
+
+def _leave_out(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
+    """Without the techniques that do not suit; one note a reason."""
+    reasons: dict[str, list[str]] = {}
     for use in recipe.use:
-        if use.name in ("flip", "alternating_flip") or (
-            use.name == "tta" and "mirror" in str(use.settings.get("views"))
-        ):
-            if use.name in request.chosen:
-                continue
+        why = unsuited(use, recipe, dataset)
+        if why and use.name in request.chosen:
+            raise Mistake(f"{use.name} cannot be used here: {why}")
+        if why:
+            reasons.setdefault(why, []).append(use.name)
             recipe = recipe.drop(use.name)
-            notes.append(f"{use.name} was left out: a mirrored image of {dataset.name} is another sign")
+    notes += [f"left out {', '.join(names)}: {why}" for why, names in reasons.items()]
     return recipe
-
-
-def _leave(recipe: Recipe, use: Use, sentence: str, request: Request, notes: list[str]) -> Recipe:
-    if use.name in request.chosen:
-        raise Mistake(sentence)
-    notes.append(f"{sentence}; it was left out")
-    return recipe.drop(use.name)
 
 
 def _for_count(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
-    """A batch no larger than the training rows, and none of one image under batch statistics."""
+    """A batch no larger than the training rows."""
     held_out = 0 if dataset.val is not None else recipe.val_fraction
     count = max(1, len(dataset.train) - round(held_out * len(dataset.train)))
-    if recipe.batch_size > count:
-        if "batch_size" in request.chosen:
-            raise Mistake(
-                f"batch_size {recipe.batch_size} is larger than the data: {dataset.name} has {count} training images"
-            )
-        notes.append(f"{dataset.name} has {count} training images: batch_size {recipe.batch_size} became {count}")
-        recipe = recipe.replace(batch_size=count)
-    return recipe
+    if recipe.batch_size <= count:
+        return recipe
+    found = f"{dataset.name} has {count} training images"
+    if "batch_size" in request.chosen:
+        raise Mistake(f"batch_size {recipe.batch_size} is larger than the data: {found}")
+    notes.append(f"{found}: batch_size {recipe.batch_size} became {count}")
+    return recipe.replace(batch_size=count)

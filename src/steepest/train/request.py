@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,28 +39,42 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chosen", tuple(self.chosen))
-        if self.time_s is not None and not 0 < self.time_s < float("inf"):
-            raise Mistake(f"time must be above 0 s: got {self.time_s!r}")
-        if self.target is not None and not 0 < self.target <= 1:
+        for field in ("data", "out", "data_dir"):
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, str(getattr(self, field)))
+        if self.time_s is not None and not (_number(self.time_s) and 0 < self.time_s < float("inf")):
+            raise Mistake(f"time must be a number above 0 s: got {self.time_s!r}")
+        if self.target is not None and not (_number(self.target) and 0 < self.target <= 1):
             raise Mistake(f"target is a validation accuracy in (0, 1], like 0.94: got {self.target!r}")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise Mistake(f"seed must be a whole number from 0 to 2^63 - 1: got {self.seed!r}")
-        if not self.checkpoint_s > 0:
+        if not (_number(self.checkpoint_s) and self.checkpoint_s > 0):
             raise Mistake(f"checkpoint_s must be above 0 s: got {self.checkpoint_s!r}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise Mistake(f"threads must be in [1, 1024]: got {self.threads!r}")
+        if self.threads is not None and not (type(self.threads) is int and 1 <= self.threads <= 1024):
+            raise Mistake(f"threads must be a whole number in [1, 1024]: got {self.threads!r}")
         if self.device not in ("auto", "cpu", "cuda"):
-            raise unknown("device", self.device, ("auto", "cpu", "cuda"))
-        out = Path(self.out)
-        if next(place for place in (out, *out.absolute().parents) if place.exists()).is_file():
-            raise Mistake(f"cannot write runs under {self.out}: it is not a folder")
+            raise unknown("device", str(self.device), ("auto", "cpu", "cuda"))
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"chosen": list(self.chosen)}
 
+    def writable(self) -> Request:
+        """This request, if runs can be written where it says; else a Mistake."""
+        out = Path(self.out).absolute()
+        place = next(place for place in (out, *out.parents) if place.exists())
+        if not place.is_dir():
+            raise Mistake(f"cannot write runs under {self.out}: {place} is not a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise Mistake(f"cannot write runs under {self.out}: {place} is read-only")
+        return self
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
 
 def ask(
-    data: str,
+    data: str | Path,
     recipe: str | Path | Recipe,
     *,
     use: Iterable[str | Use] = (),
@@ -73,19 +88,18 @@ def ask(
     value is a Mistake here, before any data is loaded.
     """
     options = {key: value for key, value in options.items() if value is not None}
-    asked = {field.name for field in dataclasses.fields(Request)}
+    asked = {field.name for field in dataclasses.fields(Request)} - {"chosen"}
     for key in options:
         if key not in asked and key not in FIELDS:
-            raise unknown("option", key, (asked | set(FIELDS)) - {"chosen", "use"})
+            raise unknown("option", key, asked | set(FIELDS) | {"drop", "sets"})
     found = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     changes = {key: value for key, value in options.items() if key in FIELDS}
-    if "epochs" in changes:
-        changes["min_steps"] = 0
     chosen = set(changes)
     found = found.replace(**changes)
     for text in sets:
         found = found.set(text)
         chosen.add(text.partition("=")[0])
+    found = _follow(found, chosen)
     for name in drop:
         found = found.drop(name)
     for item in map(Use.parse, use):
@@ -95,9 +109,18 @@ def ask(
     request = {key: value for key, value in options.items() if key in asked}
     if "time_s" in request and "epochs" in chosen:
         raise Mistake("--time chooses the number of epochs itself: give --time or --epochs, not both")
-    if "target" in request and found.val_fraction == 0:
+    if "target" in request and found.val_fraction == 0 and "val_fraction" not in chosen:
         found = found.replace(val_fraction=Recipe().val_fraction)
-    return found, Request(data=str(data), chosen=tuple(sorted(chosen)), **request)
+    return found, Request(data=data, chosen=tuple(sorted(chosen)), **request).writable()
+
+
+def _follow(recipe: Recipe, chosen: set[str]) -> Recipe:
+    """The recipe without those of its own settings that what was chosen by name makes meaningless."""
+    if "epochs" in chosen and "min_steps" not in chosen:
+        recipe = recipe.replace(min_steps=0)
+    if "model" in chosen and "width" not in chosen:
+        recipe = recipe.replace(width=None)
+    return recipe
 
 
 def switch_on(recipe: Recipe, use: Use) -> Recipe:
