@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from .. import techniques
+from ..data.batches import Batches
+from ..data.dataset import Array, Indices, Split
 from ..mistake import Mistake
 from ..recipe import Use
 from ..run import Run, writing
-from .training import Training, bind, inference, network
+from .checkpoint import _digest as digest
+from .evaluate import Infer
+from .predict import Prediction, predict
+from .training import EVALUATE, Training, bind, inference, network
 
 FILE = "model.safetensors"
+MOST_SIDE, MOST_SIZE, MOST_TEXT = 4096, 65536, 1000
+"""Pixels a side; channels, numbers of a point, or width; letters of a model's or a technique's text."""
 
 
 @dataclass(frozen=True)
 class About:
     """All but the weights. shape: one input, (C,H,W) or (D,). stored: side of the square that an image is first brought
-    to before it is resized to `shape`. mean, std: per channel, in units of [0,1] (points: their own)."""
+    to before it is resized to `shape`. mean, std: per channel, in units of [0,1] (points: their own). classes: none for
+    a regression. Raises Mistake for a value that cannot be, because it may come from a file of unknown origin."""
 
     model: str
     width: int | None
@@ -37,33 +48,132 @@ class About:
     infer: str
     layers: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        self._need("model", _text(self.model))
+        self._need("width", self.width is None or _whole(self.width, MOST_SIZE))
+        named = isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes)
+        self._need("classes", named and len(set(self.classes)) == len(self.classes) != 1)
+        sizes = isinstance(self.shape, tuple) and len(self.shape) in (1, 3)
+        self._need("shape", sizes and _whole(self.shape[0], MOST_SIZE))
+        self._need("shape", all(_whole(side, MOST_SIDE) for side in self.shape[1:]))
+        self._need("stored", _whole(self.stored, MOST_SIDE if self.pictures else MOST_SIZE))
+        for name in ("mean", "std"):
+            row = getattr(self, name)
+            self._need(name, isinstance(row, tuple) and len(row) == self.shape[0] and all(map(_finite, row)))
+        self._need("std", min(self.std) > 0)
+        self._need("infer", self.infer == "" or _of(self.infer, "inference"))
+        self._need("layers", isinstance(self.layers, tuple) and all(_of(layer, "layers") for layer in self.layers))
+
+    def _need(self, name: str, good: bool) -> None:
+        if not good:
+            raise Mistake(f"its {name} cannot be {getattr(self, name)!s:.80}")
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the network takes pictures, not points."""
+        return len(self.shape) == 3
+
+    @staticmethod
+    def parse(given: Any) -> About:
+        """From the plain data in a file."""
+        if not isinstance(given, dict) or set(given) != {item.name for item in fields(About)}:
+            raise Mistake("its description is not one of this version")
+        described: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+        }
+        return About(**described)
+
+
+def _whole(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _finite(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MOST_TEXT
+
+
+def _of(value: object, family: str) -> bool:
+    """Whether a text names a technique of a family, with settings that it takes."""
+    if not _text(value):
+        return False
+    use = Use.parse(str(value))
+    techniques.check([use])
+    return techniques.names()[use.name] == family
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A network in eval mode with what it needs to be used."""
+    """A network in eval mode with what it needs to be used: ``steepest.load("runs/…").predict(["a.png", "folder"])``.
+
+    path: the file that it came from.
+    """
 
     model: nn.Module
     about: About
-    infer: Any = field(repr=False, default=None)
+    infer: Infer = field(repr=False)
+    path: Path
 
-    @torch.no_grad()
-    def probabilities(self, images: np.ndarray[Any, Any]) -> torch.Tensor:
-        """(N,H,W,C) uint8 images of any square size -> (N,K) float32 class probabilities."""
-        return self.infer(self.model, self.normalised(images)).softmax(1)  # type: ignore[no-any-return]
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
 
-    def normalised(self, images: np.ndarray[Any, Any]) -> torch.Tensor:
-        """(N,H,W,C) uint8 -> (N,C,H,W) float32 at the network's resolution, normalised as in training."""
-        planes = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-        size = list(self.about.shape[1:])
-        if list(planes.shape[2:]) != size:
-            planes = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(row, dtype=torch.float64).view(-1, 1, 1) for row in (self.about.mean, self.about.std))
-        scaled = torch.addcmul((-mean / std).float(), planes.float(), (1 / (255 * std)).float())
-        return scaled.contiguous(memory_format=torch.channels_last)
+    def predict(self, paths: Iterable[Path | str], top: int = 3) -> Iterator[Prediction]:
+        """The `top` (from 1) most probable classes of every image file, and of those in every folder, in order.
+
+        Files are read as they are needed, so that any number takes the same memory. One that cannot be read has a
+        `problem` instead of classes. Raises Mistake where the network takes no pictures or tells no classes apart.
+        """
+        if not self.about.pictures:
+            raise Mistake(f"{self.path} was trained on points of {self.about.shape[0]} numbers: it takes no pictures")
+        self._need_classes()
+        if top < 1:
+            raise Mistake(f"top must be at least 1 class: got {top}")
+        return predict(self, paths, top)
+
+    def probabilities(self, inputs: Array) -> npt.NDArray[np.float32]:
+        """Class probabilities (N,K). inputs: see `logits`. Raises Mistake for a regression network."""
+        self._need_classes()
+        return self.logits(inputs).softmax(1).numpy()
+
+    def logits(self, inputs: Array) -> torch.Tensor:
+        """The network's outputs (N,K), or (N,1) for a regression, on the CPU, worked in batches.
+
+        inputs: (N,H,W,C) uint8 images, resized where they have another size than the network's, or (N,D) float32
+        points as they are. Raises Mistake for another shape or type.
+        """
+        if not len(inputs):
+            return torch.zeros(0, max(1, len(self.about.classes)))
+        split = Split(inputs, np.zeros(len(inputs), np.int64))
+        batches = self.batches(split, np.arange(len(inputs)))
+        with torch.no_grad():
+            return torch.cat([self.infer(self.model, images).cpu() for images, _ in batches.epoch(0)])
+
+    def batches(self, split: Split, index: Indices) -> Batches:
+        """Rows of a split, normalised as in training. Raises Mistake where the network does not take them."""
+        about, stored = self.about, tuple(split.images.shape[1:])
+        kind = np.dtype(np.uint8 if about.pictures else np.float32)
+        wanted = (*about.shape[1:], about.shape[0])
+        resized = about.pictures and len(stored) == 3 and stored[:2] != wanted[:2] and wanted[0] == wanted[1]
+        if split.images.dtype != kind or (stored[-1:] if resized else stored) != (wanted[-1:] if resized else wanted):
+            sizes = ["×".join(map(str, shape)) for shape in (wanted, stored)]
+            raise Mistake(f"the network takes {kind} inputs of {sizes[0]}: got {split.images.dtype} of {sizes[1]}")
+        figures = np.array(about.mean), np.array(about.std)
+        side = wanted[0] if resized else None
+        part = {"batch_size": EVALUATE, "resolution": side, "device": self.device, "shuffle": False}
+        return Batches(split, index, figures, **part)  # type: ignore[arg-type]
+
+    def _need_classes(self) -> None:
+        if not self.about.classes:
+            raise Mistake(f"{self.path} is a regression: it gives values, not classes")
 
 
 def save(path: Path, training: Training) -> nn.Module:
-    """Writes the network that evaluation sees, whole or not at all; gives it."""
+    """Writes the network that evaluation sees, whole or not at all; gives it. Equal networks are equal bytes."""
     model, recipe, batches = training.finished_model(), training.recipe, training.batches
     mean, std = batches.statistics
     layers = [str(use) for use in recipe.use if techniques.names()[use.name] == "layers"]
@@ -72,32 +182,78 @@ def save(path: Path, training: Training) -> nn.Module:
         width=recipe.width,
         classes=training.classes,
         shape=training.shape,
-        stored=int(batches.split.images.shape[1]),
+        stored=max(batches.split.images.shape[1:3]),
         mean=tuple(float(x) for x in np.atleast_1d(mean)),
         std=tuple(float(x) for x in np.atleast_1d(std)),
         infer=str(training.inference or ""),
         layers=tuple(layers),
     )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with writing(path) as temporary:
-        save_file(tensors, temporary, metadata={"steepest": json.dumps(asdict(about), ensure_ascii=False)})
+    write(path, about, model.state_dict())
     return model
 
 
-def load(run: Run, device: torch.device | str = "cpu") -> Trained:
-    """The trained network of a run."""
+def write(path: Path, about: About, state: dict[str, torch.Tensor]) -> None:
+    """The file: tensors under their names; in the header, as JSON, what they are and a SHA-256 over all of it."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    described = asdict(about)
+    header = {"about": described, "sha256": digest(json.dumps(described), tensors)}
+    with writing(path) as temporary:
+        # one entry only: several would be written in random order
+        save_file(tensors, temporary, metadata={"steepest": json.dumps(header, ensure_ascii=False)})
+
+
+def load(run: Run | Path | str, device: torch.device | str = "cpu") -> Trained:
+    """The trained network of a run, or of a model file. A missing, damaged or foreign file is a Mistake.
+
+    Nothing in the file is executed, and nothing is built before its sizes are known to be those of the weights.
+    """
+    path = place(run)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["steepest"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = About.parse(header["about"])
+        if header["sha256"] != digest(json.dumps(asdict(about)), tensors):
+            raise Mistake("its SHA-256 does not match")
+        with torch.device("meta"):
+            _compare(_build(about, "meta"), tensors)
+        with torch.random.fork_rng(devices=[]):
+            model = _build(about, "cpu")
+        model.load_state_dict(tensors)
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        why = "it has no description by steepest" if isinstance(error, LookupError) else str(error).partition("\n")[0]
+        raise Mistake(f"{path} is damaged or no network of steepest: {why}") from error
+    model = model.to(device).eval()
+    return Trained(model, about, inference(Use.parse(about.infer) if about.infer else None), path)
+
+
+def place(run: Run | Path | str) -> Path:
+    """Where the trained network of a run lies; a model file is its own place."""
+    if not isinstance(run, Run):
+        if Path(run).is_file():
+            return Path(run)
+        run = Run.open(run)
     path = run.path / FILE
     if not path.is_file():
         raise Mistake(f"the run {run.path} has no trained network yet: steepest resume {run.path} goes on with it")
-    try:
-        with safe_open(path, framework="pt") as file:
-            fields: dict[str, Any] = json.loads((file.metadata() or {})["steepest"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = About(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})  # type: ignore[arg-type]
-        model = network(Use.parse(about.model), about.width, len(about.classes), about.shape, device)
-        for layer in about.layers:
-            model = bind(Use.parse(layer))(model)
-        model.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise Mistake(f"{path} is damaged or no network of steepest: {error}") from error
-    return Trained(model.eval(), about, inference(Use.parse(about.infer) if about.infer else None))
+    return path
+
+
+def _build(about: About, device: str) -> nn.Module:
+    model = network(Use.parse(about.model), about.width, len(about.classes), about.shape, device)
+    for layer in about.layers:
+        model = bind(Use.parse(layer))(model)
+    return model
+
+
+def _compare(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Raises Mistake unless the tensors are a network's, by name, shape and type, and finite."""
+    wanted = model.state_dict()
+    if different := sorted(wanted.keys() ^ tensors.keys()):
+        raise Mistake(f"its weights are not those of its network: {different[0]}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+            told = f"{tuple(tensor.shape)} {tensor.dtype}, not {tuple(wanted[name].shape)} {wanted[name].dtype}"
+            raise Mistake(f"its {name} is {told}")
+        if not tensor.isfinite().all():
+            raise Mistake(f"its {name} is not finite")
