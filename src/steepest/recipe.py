@@ -24,7 +24,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True, init=False)
 class Use:
-    """A name with settings. Settings are booleans, numbers or text.
+    """A name with settings. Settings are booleans, finite numbers, or text that spells neither and has no comma.
 
     >>> str(Use("label_smoothing", smoothing=0.2))
     'label_smoothing:smoothing=0.2'
@@ -34,6 +34,8 @@ class Use:
     settings: Mapping[str, Value]
 
     def __init__(self, name: str, /, **settings: Value) -> None:
+        for key, value in settings.items():
+            _check_setting(name, key, value)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "settings", MappingProxyType(dict(settings)))
 
@@ -75,6 +77,12 @@ def _pair(part: str, given: str) -> tuple[str, Value]:
     return key.strip(), parse_value(value)
 
 
+def _check_setting(name: str, key: str, value: Any) -> None:
+    """Only values that their text gives back: else a recipe would not be the same after being written and read."""
+    if not isinstance(value, Value) or "," in str(value) or parse_value(_text(value)) != value:
+        raise Mistake(f"{name}: {key} must be true, false, a number or plain text: got {value!r}")
+
+
 def parse_value(text: str) -> Value:
     """Text as the value that it spells: true and false, integers, floats (also 1e-3, nan, inf), else the text."""
     text = text.strip()
@@ -98,8 +106,8 @@ class Recipe:
 
     `epochs` may be a fraction; where an epoch has few steps, `min_steps` lengthens the training to at least so many.
     `width` and `resolution` None mean the model's own and the data's own. `lr` is the peak (the schedule multiplies
-    it), in units of a mean loss over the batch. `micro_batch` 0 is the whole batch at once. `val_fraction` is held out
-    of the training split, stratified, before anything else is looked at.
+    it), in units of a mean loss over the batch. `micro_batch` is the most images at once, 0 the whole batch.
+    `val_fraction` is held out of the training split, stratified, before anything else is looked at.
     """
 
     name: str = "custom"
@@ -130,10 +138,10 @@ class Recipe:
                 raise Mistake(f"technique {name!r} is named {names.count(name)} times; once is allowed")
         for field, (kind, low, high, said) in _ALLOWED.items():
             _check(field, getattr(self, field), kind, low, high, said)
-        if self.batch_size == 1 and self.micro_batch > 1:
-            raise Mistake(f"micro_batch must be at most batch_size 1: got {self.micro_batch}")
+        if not isinstance(self.name, str) or not re.fullmatch(r"[^\W_][\w .+()-]{0,59}", self.name):
+            raise Mistake(f"name must be 1 to 60 letters, digits, spaces and - _ . + ( ): got {self.name!r}")
 
-    def replace(self, **changes: Any) -> Recipe:
+    def replace(self, /, **changes: Any) -> Recipe:
         """This recipe with some fields changed; unknown fields are refused."""
         for field in changes:
             if field not in FIELDS:
@@ -224,7 +232,7 @@ def read(path: Path) -> Recipe:
         raise Mistake(f"cannot read the recipe {path}: {error}") from error
     try:
         fields = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise Mistake(f"the recipe {path} is not valid {kind}: {error}") from error
     if not isinstance(fields, dict):

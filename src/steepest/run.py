@@ -14,8 +14,12 @@ events.out.tfevents…     the same curve for TensorBoard
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import itertools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +31,8 @@ from .mistake import Failure, Mistake
 from .recipe import Recipe
 
 Point = dict[str, float]
+TEMPORARY = ".part"
+"""How the name of a file ends that is being written."""
 
 
 class Curve(list[Point]):
@@ -68,13 +74,32 @@ class Run:
 
     def rename(self, name: str) -> Run:
         """This folder under its first free name among ``name``, ``name-2``, …; two processes never share one."""
-        for number in range(1, 1_000_000):
+        for number in itertools.count(1):
             path = self.path.with_name(name if number == 1 else f"{name}-{number}")
-            with contextlib.suppress(OSError):
+            try:
                 if not path.exists():
                     self.path.rename(path)
                     return Run(path)
-        raise Mistake(f"{self.path.parent} holds a million runs named {name}")
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise Mistake(f"cannot write the run {path}: {error.strerror}") from error
+        raise AssertionError
+
+    def remove(self) -> None:
+        """Removes the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, no other process can train this run (that is refused); leftovers of a killed one are removed."""
+        with (self.path / "run.json").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Mistake(f"the run {self.path} is being trained by another process") from None
+            for leftover in self.path.glob(f".*{TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+            yield
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files."""
@@ -112,16 +137,23 @@ class Run:
         """The measurements so far; a last line torn by a kill is left out."""
         try:
             lines = (self.path / "curve.jsonl").read_bytes().split(b"\n")[:-1]
-            return Curve(json.loads(line) for line in lines)
+            curve = Curve(json.loads(line) for line in lines)
         except FileNotFoundError:
             return Curve()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise Mistake(f"{self.path / 'curve.jsonl'} is damaged: {error}") from error
+        if not all(isinstance(point, dict) and "step" in point for point in curve):
+            raise Mistake(f"{self.path / 'curve.jsonl'} is damaged: each line must be a measurement with its step")
+        return curve
 
     def append(self, point: Point) -> None:
-        """Adds a measurement to the curve."""
-        with (self.path / "curve.jsonl").open("ab") as file:
-            file.write(json.dumps(point).encode() + b"\n")
+        """Adds a measurement to the curve. A full disk is a Failure."""
+        path = self.path / "curve.jsonl"
+        try:
+            with path.open("ab") as file:
+                file.write(json.dumps(point).encode() + b"\n")
+        except OSError as error:
+            raise Failure(f"cannot write {path}: {error.strerror or error}") from error
 
     def rewind(self, step: int) -> Curve:
         """Drops the measurements after a step (those that a resumed run will make again); gives the rest."""
@@ -140,7 +172,7 @@ def writing(path: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import models, techniques
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, stratified
 from ..mistake import Mistake
 from ..recipe import Recipe, Use
 from .request import Request
@@ -20,10 +20,14 @@ def adapt(recipe: Recipe, dataset: Dataset, request: Request) -> tuple[Recipe, l
     """The recipe as it will be trained on a data set, and a sentence for each change."""
     notes: list[str] = []
     shape = dataset.train.images.shape[1:]
-    if request.target is not None and not dataset.classes:
-        raise Mistake(f"--target is a validation accuracy, but {dataset.name} is a regression set")
     if len(shape) == 1:
         recipe = _for_points(recipe, dataset, request, notes)
+    if len(shape) == 1 and recipe.resolution is not None:
+        if "resolution" in request.chosen:
+            raise Mistake(f"resolution {recipe.resolution} is for pictures, but {dataset.name} holds points")
+        recipe = recipe.replace(resolution=None)
+    if request.target is not None and (why := _unmeasured("val_accuracy", recipe, dataset)):
+        raise Mistake(f"--target is a validation accuracy, but {why}")
     recipe = _leave_out(recipe, dataset, request, notes)
     recipe = _for_count(recipe, dataset, request, notes)
     if len(shape) == 3:
@@ -38,7 +42,7 @@ def _for_points(recipe: Recipe, dataset: Dataset, request: Request, notes: list[
         return recipe
     changes = {field: value for field, value in POINTS.items() if field not in request.chosen}
     notes.append(f"{dataset.name} holds points, not pictures: {POINTS['model']} takes the place of {recipe.model}")
-    return recipe.replace(**changes, micro_batch=0, resolution=None)
+    return recipe.replace(**changes, micro_batch=0)
 
 
 def unsuited(use: Use, recipe: Recipe, dataset: Dataset) -> str | None:
@@ -50,9 +54,21 @@ def unsuited(use: Use, recipe: Recipe, dataset: Dataset) -> str | None:
         return f"{dataset.name} is a regression set"
     if use.name == "whitening_init" and recipe.model.name not in WHITENED:
         return f"{recipe.model.name} has no whitening layer, as {' and '.join(WHITENED)} has"
-    mirrors = use.name in ("flip", "alternating_flip") or "mirror" in str(use.settings.get("views", ""))
+    settings = {**entry.settings, **use.settings}
+    if entry.family == "stopping" and (why := _unmeasured(str(settings.get("figure")), recipe, dataset)):
+        return why
+    mirrors = use.name in ("flip", "alternating_flip") or "mirror" in str(settings.get("views"))
     if mirrors and dataset.name.partition(":")[0] in NOT_MIRRORED:
         return f"a mirrored image of {dataset.name} is another sign"
+    return None
+
+
+def _unmeasured(figure: str, recipe: Recipe, dataset: Dataset) -> str | None:
+    """Why the curve will not have a figure; None where it will."""
+    if figure.endswith("accuracy") and not dataset.classes:
+        return f"{dataset.name} is a regression set"
+    if figure.startswith("val_") and dataset.val is None and recipe.val_fraction == 0:
+        return f"no images of {dataset.name} are held out to validate: val_fraction is 0"
     return None
 
 
@@ -72,8 +88,8 @@ def _leave_out(recipe: Recipe, dataset: Dataset, request: Request, notes: list[s
 
 def _for_count(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
     """A batch no larger than the training rows."""
-    held_out = 0 if dataset.val is not None else recipe.val_fraction
-    count = max(1, len(dataset.train) - round(held_out * len(dataset.train)))
+    held_out = 0.0 if dataset.val is not None else recipe.val_fraction
+    count = len(stratified(dataset.train.targets, held_out, request.seed)[0])
     if recipe.batch_size <= count:
         return recipe
     found = f"{dataset.name} has {count} training images"

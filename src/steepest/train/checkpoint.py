@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 
 from ..mistake import Mistake
 from ..run import writing
@@ -27,7 +27,7 @@ def save(path: Path, state: Any) -> None:
     text = json.dumps(_flatten(state, "", tensors), allow_nan=True)
     digest = _digest(text, tensors)
     with writing(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "state": text, "sha256": digest})
+        temporary.write_bytes(serialised(tensors, metadata={"format": FORMAT, "state": text, "sha256": digest}))
 
 
 def load(path: Path) -> Any:
@@ -58,11 +58,12 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON for a nested value; each tensor goes to `tensors` under its path (in plain row-major order)."""
+    """JSON for a nested value; each tensor goes to `tensors` under its number and path (in plain row-major order)."""
     if isinstance(value, torch.Tensor):
         channels_last = value.dim() == 4 and not value.is_contiguous()
-        tensors[path] = value.detach().cpu().contiguous().clone()
-        return {"tensor": path, "channels_last": channels_last}
+        name = f"{len(tensors)} {path}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name, "channels_last": channels_last}
     if isinstance(value, dict):
         pairs = [[key, _flatten(item, f"{path}.{key}" if path else str(key), tensors)] for key, item in value.items()]
         return {"dict": pairs}

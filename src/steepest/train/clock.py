@@ -48,6 +48,8 @@ class Clock:
         self.budget_s = budget_s
         self.started = time.monotonic() - age_s
         self.phases: dict[str, float] = {"load": 0.0, "prepare": 0.0, "train": 0.0, "evaluate": 0.0}
+        self._phase: str | None = None
+        self._since = self.started
 
     @property
     def elapsed_s(self) -> float:
@@ -61,15 +63,23 @@ class Clock:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Adds the time within to a phase; an inner phase's time is its own, not the outer one's."""
-        begin, inside = time.monotonic(), sum(self.phases.values())
+        outer = self._phase
+        self._turn(name)
         try:
             yield
         finally:
-            inner = sum(self.phases.values()) - inside
-            self.phases[name] += time.monotonic() - begin - inner
+            self._turn(outer)
+
+    def _turn(self, name: str | None) -> None:
+        """Ends the phase that is running, if any, and begins another, or none."""
+        now = time.monotonic()
+        if self._phase is not None:
+            self.phases[self._phase] += now - self._since
+        self._phase, self._since = name, now
 
     def state(self) -> dict[str, Any]:
         """What a later process needs to go on with: the time so far, in all and by phase."""
+        self._turn(self._phase)
         return {"elapsed_s": self.elapsed_s, "phases": dict(self.phases)}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -79,4 +89,5 @@ class Clock:
 
     def times(self) -> dict[str, float]:
         """The phases and the total, in seconds, for the result."""
+        self._turn(self._phase)
         return {name: round(value, 3) for name, value in (self.phases | {"total": self.elapsed_s}).items()}

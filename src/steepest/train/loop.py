@@ -26,7 +26,10 @@ class Pace(Protocol):
 
 
 class Watch(Protocol):
-    """Told of every measurement and, after it, of every step; may ask to stop at once by giving a reason."""
+    """Told of every measurement and, after it, of every step; may ask to stop at once by giving a reason.
+
+    The step whose measurement ended the training is not told of: a state kept after it would not know that it is over.
+    """
 
     def measured(self, training: Training, point: Point) -> str | None: ...
     def stepped(self, training: Training, loss: float) -> str | None: ...
@@ -47,7 +50,7 @@ def fit(training: Training, pace: Pace, watch: Watch) -> str:
                 pace.measured(time.monotonic() - begin)
                 reason = reason or next(filter(None, (rule.should_stop(t.curve) for rule in t.stopping)), None)
                 t.model.train()
-            reason = watch.stepped(t, loss) or reason
+            reason = reason or watch.stepped(t, loss)
             if over or reason:
                 break
     return reason or "done"
@@ -69,8 +72,9 @@ def step(t: Training, images: torch.Tensor, targets: torch.Tensor, progress: flo
     for augment in t.augment:
         images, targets = augment(images, targets, progress=progress, generator=t.generator)
 
-    count, size, total = len(images), t.recipe.micro_batch or len(images), 0.0
-    for part, wanted in zip(images.split(size), targets.split(size), strict=True):
+    count, total = len(images), 0.0
+    parts = -(-count // (t.recipe.micro_batch or count))
+    for part, wanted in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
         logits = t.model(part)
         loss = t.loss(logits, wanted).sum() / count
         for penalty in t.penalties:
@@ -81,7 +85,7 @@ def step(t: Training, images: torch.Tensor, targets: torch.Tensor, progress: flo
             labels = wanted if wanted.dim() == 1 else wanted.argmax(1)
             t.sums.correct += int((logits.detach().argmax(1) == labels).sum())
     if not math.isfinite(total):
-        raise Failure(diverged(t, total))
+        raise Failure(diverged(t, total, step=t.step + 1))
 
     for treat in t.gradients:
         treat(t.model.parameters(), progress=progress, generator=t.generator)
@@ -104,6 +108,8 @@ def measure(t: Training) -> Point:
         point["train_accuracy"] = t.sums.correct / seen
     if t.validation is not None:
         scores = evaluate(t.finished_model(), t.validation, t.infer, F.cross_entropy if t.classes else F.mse_loss)
+        if not math.isfinite(scores.loss):
+            raise Failure(diverged(t, scores.loss, "validation loss"))
         point["val_loss"] = scores.loss
         if scores.accuracy is not None:
             point["val_accuracy"] = scores.accuracy
@@ -112,10 +118,10 @@ def measure(t: Training) -> Point:
     return point
 
 
-def diverged(t: Training, loss: float) -> str:
-    """The sentence for a loss that is no number any more."""
+def diverged(t: Training, loss: float, name: str = "loss", step: int = 0) -> str:
+    """The sentence for a loss that is no number any more, at the last step done or the one that is given."""
     lr = t.optimizer.param_groups[0]["lr"]
     return (
-        f"the loss became {loss} at step {t.step + 1} (epoch {t.epoch:.2f}) with learning rate {lr:.3g}: "
+        f"the {name} became {loss} at step {step or t.step} (epoch {t.epoch:.2f}) with learning rate {lr:.3g}: "
         f"try --set lr={t.recipe.lr / 10:.3g}, or --use clip_norm"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import models, recipes, techniques
+from ..data import NAMES
 from ..mistake import Mistake, unknown
 from ..recipe import FIELDS, Recipe, Use
 
@@ -111,7 +112,15 @@ def ask(
         raise Mistake("--time chooses the number of epochs itself: give --time or --epochs, not both")
     if "target" in request and found.val_fraction == 0 and "val_fraction" not in chosen:
         found = found.replace(val_fraction=Recipe().val_fraction)
-    return found, Request(data=data, chosen=tuple(sorted(chosen)), **request).writable()
+    if "data_dir" in request:
+        request["data_dir"] = Path(request["data_dir"]).absolute()
+    return found, Request(data=_anywhere(data), chosen=tuple(sorted(chosen)), **request).writable()
+
+
+def _anywhere(data: str | Path) -> str:
+    """A path as it holds from any working folder, so that a run can be resumed from there; a known name as it is."""
+    path = Path(data).expanduser()
+    return str(data) if str(data).partition(":")[0] in NAMES or not path.exists() else str(path.absolute())
 
 
 def _follow(recipe: Recipe, chosen: set[str]) -> Recipe:

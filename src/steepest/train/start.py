@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -17,19 +18,21 @@ from ..data.dataset import Dataset
 from ..mistake import Failure, Mistake
 from ..models.summary import summary
 from ..recipe import Recipe
-from ..run import Run
+from ..run import Run, writing
 from . import checkpoint, machine, plan, trained
 from .adapt import adapt
 from .clock import Clock
 from .evaluate import Scores, evaluate
-from .loop import fit
+from .loop import diverged, fit
 from .pace import BySteps, ByTime
-from .request import Request, ask
+from .request import Request, ask, check
 from .training import EVALUATE, Training, build
 from .watch import FILE, INTERRUPTED, Watcher, progress_bar
 
 
-def train(data: str = "digits", *, recipe: str | Path | Recipe = "quick", show: bool = False, **options: Any) -> Run:
+def train(
+    data: str | Path = "digits", *, recipe: str | Path | Recipe = "quick", show: bool = False, **options: Any
+) -> Run:
     """Trains, evaluates once on the test set, and gives the run, whose folder stands alone.
 
     data: a known set's name, or a folder with one sub-folder a class. options: fields of `Recipe` or of `Request`
@@ -57,10 +60,16 @@ def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show:
             else:
                 training = build(recipe, dataset, request.seed, device)
                 pace = BySteps(training.steps)
-            run = lay(training, dataset, request, notes)
+            run = lay(training, dataset, request, notes, pace)
         for note in notes:
             say(note, bar)
-        return finish(run, training, dataset, request, clock, pace, bar)
+        try:
+            with run.alone():
+                return finish(run, training, dataset, request, clock, pace, bar)
+        except Mistake:
+            if training.step == 0:
+                run.remove()
+            raise
 
 
 def resume(path: Path | str, *, show: bool = False) -> Run:
@@ -71,27 +80,32 @@ def resume(path: Path | str, *, show: bool = False) -> Run:
     run = Run.open(path)
     if run.done:
         return run
-    request = Request(**run.read("run.json")["request"])
+    try:
+        request = Request(**run.read("run.json")["request"])
+        threads, begun = int(run.read("run.json")["threads"]), run.read("data.json")["fingerprint"]
+        limits = run.read("run.json")["pace"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Mistake(f"the run {run.path} is damaged: its run.json or data.json lacks or holds {error}") from error
+    check(run.recipe)
     bar = progress_bar(show)
-    with bar or contextlib.nullcontext(), _own_randomness():
+    with run.alone(), bar or contextlib.nullcontext(), _own_randomness():
         saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else None
         clock = Clock(request.time_s)
         if saved:
             clock.load_state(saved["clock"])
         with clock.phase("load"):
             dataset = load(request, bar)
-            if dataset.fingerprint != run.read("data.json")["fingerprint"]:
+            if dataset.fingerprint != begun:
                 raise Mistake(f"the data {request.data} are not those that the run {run.path} began with")
         with clock.phase("prepare"):
-            device = machine.prepare(request.device, run.read("run.json")["threads"])
+            device = machine.prepare(request.device, threads)
             training = build(run.recipe, dataset, request.seed, device)
             if saved:
                 training.load_state(saved["training"])
             training.curve = run.rewind(training.step)
             pace: BySteps | ByTime = BySteps(training.steps)
             if request.time_s is not None:
-                limits = saved["pace"] if saved else run.read("run.json")["pace"]
-                pace = ByTime(clock, **limits)
+                pace = ByTime(clock, **(saved["pace"] if saved else limits))
         return finish(run, training, dataset, request, clock, pace, bar)
 
 
@@ -108,11 +122,25 @@ def load(request: Request, bar: Any = None) -> Dataset:
     return data_room.load(request.data, data_dir=folder, progress=progress if bar else None, seed=0)
 
 
-def lay(training: Training, dataset: Dataset, request: Request, notes: list[str]) -> Run:
+def lay(training: Training, dataset: Dataset, request: Request, notes: list[str], pace: BySteps | ByTime) -> Run:
     """A new run folder with all that is known before the first step; it appears whole or not at all."""
-    batches, recipe = training.batches, training.recipe
     draft = Run.draft(Path(request.out))
-    (draft.path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    data_name = Path(dataset.name).name.partition(":")[0].encode()[:100].decode(errors="ignore")
+    try:
+        describe(draft, training, dataset, request, notes, pace)
+        return draft.rename(f"{data_name}-{training.recipe.name}-seed{request.seed}")
+    except BaseException:
+        draft.remove()
+        raise
+
+
+def describe(
+    draft: Run, training: Training, dataset: Dataset, request: Request, notes: list[str], pace: BySteps | ByTime
+) -> None:
+    """Writes what is known before the first step: the recipe, the data, the surroundings and what was asked for."""
+    batches = training.batches
+    with writing(draft.path / "recipe.toml") as temporary:
+        temporary.write_text(training.recipe.to_toml(), encoding="utf-8")
     mean, std = batches.statistics
     draft.write(
         "data.json",
@@ -139,11 +167,10 @@ def lay(training: Training, dataset: Dataset, request: Request, notes: list[str]
             "device": str(training.device),
             "threads": torch.get_num_threads(),
             "command": shlex.join(["steepest", *sys.argv[1:]]) if "steepest" in sys.argv[0] else None,
+            "pace": pace.state() if isinstance(pace, ByTime) else {},
             "notes": notes,
         },
     )
-    name = f"{Path(dataset.name).name.partition(':')[0]}-{recipe.name}-seed{request.seed}"
-    return draft.rename(name)
 
 
 def finish(
@@ -156,7 +183,7 @@ def finish(
     bar: Any,
 ) -> Run:
     """Trains to the end, evaluates once on the test set, writes model and result."""
-    watcher = Watcher(run, request, clock, pace, bar)
+    watcher = Watcher(run, request, clock, pace, bar, step=training.step)
     with watcher.listening():
         if not (run.path / FILE).exists():
             watcher.save(training)
@@ -168,6 +195,8 @@ def finish(
             raise Failure(f"stopped at step {training.step} of {run.path}: steepest resume {run.path} goes on")
         with clock.phase("evaluate"):
             scores = test(training, model, dataset)
+            if scores and not math.isfinite(scores.loss):
+                raise Failure(diverged(training, scores.loss, "test loss"))
         run.write("result.json", result(run, training, dataset, request, clock, scores) | {"ended": reason})
         (run.path / FILE).unlink(missing_ok=True)
     return run

@@ -151,6 +151,7 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
         bind(use)(model, sample, generator=torch.Generator(device).manual_seed(seed))
     for use in of["layers"]:
         model = bind(use)(model)
+    _check_parts(recipe, len(index), model)
     rates = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
     optimizer = bind(recipe.optimizer)(model.named_parameters(), **rates)
     for group in optimizer.param_groups:
@@ -168,12 +169,23 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
         augment=[bind(use) for use in of["augment"] if techniques.entry(use.name).card.stage == "batch"],
         penalties=[bind(use) for use in of["penalties"]],
         gradients=[bind(use) for use in of["gradients"]],
-        averaging=[bind(use)(model) for use in of["averaging"]],
+        averaging=[bind(use)() for use in of["averaging"]],
         stopping=[bind(use)() for use in of["stopping"]],
         inference=next(iter(of["inference"]), None),
         classes=dataset.classes,
         shape=tuple(sample.shape[1:]),
     )
+
+
+def _check_parts(recipe: Recipe, count: int, model: nn.Module) -> None:
+    """Raises Mistake where a network with batch statistics would see one image at a time."""
+    size = min(recipe.batch_size, count)
+    least = size // -(-size // (recipe.micro_batch or size))
+    if least == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise Mistake(
+            f"{recipe.model.name} normalises over the batch and cannot learn from one image at a time: "
+            f"batch_size {recipe.batch_size} and micro_batch {recipe.micro_batch} must give two or more"
+        )
 
 
 def network(use: Use, width: int | None, classes: int, shape: tuple[int, ...], device: torch.device | str) -> nn.Module:

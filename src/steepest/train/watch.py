@@ -30,10 +30,20 @@ TARGET = "target reached"
 class Watcher:
     """Writes the curve and the checkpoints of a run, shows how it goes, and tells when it is to stop.
 
-    A checkpoint is written every `request.checkpoint_s` seconds, but takes at most a fiftieth of the time.
+    A checkpoint is written every `request.checkpoint_s` seconds, but takes at most a fiftieth of the time. `step`: the
+    one that a resumed run goes on from; TensorBoard forgets what it was told of later ones.
     """
 
-    def __init__(self, run: Run, request: Request, clock: Clock, pace: BySteps | ByTime, bar: Progress | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        request: Request,
+        clock: Clock,
+        pace: BySteps | ByTime,
+        bar: Progress | None = None,
+        *,
+        step: int = 0,
+    ) -> None:
         self.run, self.request, self.clock, self.pace, self.bar = run, request, clock, pace, bar
         self.saved, self.save_s, self.shown = time.monotonic(), 0.0, 0.0
         self.since, self.images, self.speed = time.monotonic(), 0, 0.0
@@ -43,7 +53,7 @@ class Watcher:
             warnings.simplefilter("ignore")
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(run.path), purge_step=None)
+            self.board = SummaryWriter(str(run.path), purge_step=step + 1 if step else None)
 
     def stepped(self, training: Training, loss: float) -> str | None:
         """After every step: shows it, and saves a checkpoint where one is due."""
