@@ -42,7 +42,7 @@ class ByTime:
     begin_s: float
     end_s: float
     last: float = 0.0
-    _step: tuple[int, float] = (-1, 0.0)
+    _step: tuple[int, float] = (-2, 0.0)  # the last step that was told of, and when; -2: none
     _step_s: float = 0.0
     _measured_s: float = 0.0
     _took_s: float = 0.0
@@ -63,7 +63,7 @@ class ByTime:
 
     def measured(self, took_s: float) -> None:
         self._measured_s, self._took_s = self.clock.elapsed_s, took_s
-        self._step = -1, 0.0
+        self._step = -2, 0.0
         if self.clock.budget_s is not None:
             self.end_s = min(self.end_s, self.clock.budget_s - END_S - self.last * took_s)
 
