@@ -8,6 +8,7 @@ Output: `probabilities` (N,K), or `values` (N,1) for a regression. `contract` sa
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import warnings
@@ -87,52 +88,63 @@ def export(run: Run | Path | str, to: str, out: Path | str | None = None) -> Pat
         if to != "safetensors":
             raise Mistake(f"{place} is the trained network itself: give another --out")
         return place
+    content = FORMS[to](trained)
     with writing(place) as temporary:
-        {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _copy}[to](trained, temporary)
+        temporary.write_bytes(content)
     return place
 
 
-def _copy(trained: Trained, path: Path) -> None:
-    path.write_bytes(trained.path.read_bytes())
+def _safetensors(trained: Trained) -> bytes:
+    return trained.path.read_bytes()
 
 
-def _onnx(trained: Trained, path: Path) -> None:
+def _onnx(trained: Trained) -> bytes:
     import onnx
     import onnxruntime
 
-    said = contract(trained.about)
+    said, buffer = contract(trained.about), io.BytesIO()
     into, out = said["input"]["name"], said["output"]["name"]
     with warnings.catch_warnings():
-        # PyTorch's older exporter: the newer one needs onnxscript and takes ten times as long
+        # PyTorch's older exporter: the newer one needs onnxscript besides
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             Standalone(trained).eval(),
             (_samples(trained.about, 2),),
-            path,
+            buffer,
             dynamo=False,
             opset_version=OPSET,
             input_names=[into],
             output_names=[out],
             dynamic_axes={into: {0: "N"}, out: {0: "N"}},
         )
-    model = onnx.load(path)
+    model = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in said.items()})
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    content: bytes = model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     _check(trained, lambda inputs: session.run([out], {into: inputs.numpy()})[0])
+    return content
 
 
-def _torchscript(trained: Trained, path: Path) -> None:
-    text = json.dumps(contract(trained.about))
+def _torchscript(trained: Trained) -> bytes:
+    buffer, extra = io.BytesIO(), {"steepest.json": json.dumps(contract(trained.about))}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(Standalone(trained).eval(), _samples(trained.about, 2), check_trace=False)
-        torch.jit.save(traced, path, _extra_files={"steepest.json": text})
-        written = torch.jit.load(path)
+        torch.jit.save(traced, buffer, _extra_files=extra)
+        buffer.seek(0)
+        written = torch.jit.load(buffer)
         _check(trained, lambda inputs: written(inputs).numpy())
+    return buffer.getvalue()
+
+
+FORMS: dict[str, Callable[[Trained], bytes]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "safetensors": _safetensors,
+}
 
 
 def _samples(about: About, count: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from .. import techniques
 from ..data.batches import Batches
@@ -199,13 +200,13 @@ def write(path: Path, about: About, state: dict[str, torch.Tensor]) -> None:
     header = {"about": described, "sha256": digest(json.dumps(described), tensors)}
     with writing(path) as temporary:
         # one entry only: several would be written in random order
-        save_file(tensors, temporary, metadata={"steepest": json.dumps(header, ensure_ascii=False)})
+        temporary.write_bytes(serialised(tensors, metadata={"steepest": json.dumps(header, ensure_ascii=False)}))
 
 
 def load(run: Run | Path | str, device: torch.device | str = "cpu") -> Trained:
     """The trained network of a run, or of a model file. A missing, damaged or foreign file is a Mistake.
 
-    Nothing in the file is executed, and nothing is built before its sizes are known to be those of the weights.
+    Nothing in the file is executed, and no network is built that is larger than the file's weights.
     """
     path = place(run)
     try:
@@ -215,10 +216,10 @@ def load(run: Run | Path | str, device: torch.device | str = "cpu") -> Trained:
         about = About.parse(header["about"])
         if header["sha256"] != digest(json.dumps(asdict(about)), tensors):
             raise Mistake("its SHA-256 does not match")
-        with torch.device("meta"):
-            _compare(_build(about, "meta"), tensors)
-        with torch.random.fork_rng(devices=[]):
-            model = _build(about, "cpu")
+        count = sum(tensor.numel() for tensor in tensors.values())
+        with torch.random.fork_rng(devices=[]), _Bounded(2 * count + 1_000_000):
+            model = _build(about)
+        _compare(model, tensors)
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         why = "it has no description by steepest" if isinstance(error, LookupError) else str(error).partition("\n")[0]
@@ -239,8 +240,29 @@ def place(run: Run | Path | str) -> Path:
     return path
 
 
-def _build(about: About, device: str) -> nn.Module:
-    model = network(Use.parse(about.model), about.width, len(about.classes), about.shape, device)
+class _Bounded(TorchFunctionMode):
+    """Within, at most so many numbers are allocated: for building a network whose description may be false.
+
+    The meta device would do without any, but PyTorch imports its compiler for some operators there: seconds.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange):
+            self.left -= func(*args, **kwargs | {"device": "meta"}).numel()
+            if self.left < 0:
+                raise Mistake("its network would be larger than its weights")
+        return func(*args, **kwargs)
+
+
+def _build(about: About) -> nn.Module:
+    model = network(Use.parse(about.model), about.width, len(about.classes), about.shape, "cpu")
     for layer in about.layers:
         model = bind(Use.parse(layer))(model)
     return model
