@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import traceback
@@ -11,12 +12,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .cli_show import printable, show_card, show_result, show_rows
+from .cli_use import Json, data, evaluate, export, predict
 from .mistake import Failure, Mistake
 
 HELP = "Trains image classifiers as fast as the machine at hand allows, and shows why a training goes as it goes."
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+app.add_typer(data, name="data")
 
 
 class Device(StrEnum):
@@ -151,57 +153,15 @@ def models(
     return print(f"{found.params:,} parameters, {found.flops_per_image:,} FLOPs an image (forward)")
 
 
-def show_result(result: dict[str, Any], as_json: bool) -> None:
-    """A run's figures: all as JSON, or the few that matter as text."""
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False))
-        return
-    times, accuracy = result["time_s"], result["test_accuracy"]
-    said = f"test accuracy {accuracy:.2%} (n={result['test_n']})" if accuracy is not None else "no test accuracy"
-    if accuracy is None and result["test_loss"] is not None:
-        said = f"test loss {result['test_loss']:.4f} (n={result['test_n']})"
-    print(
-        f"{said} after {result['epochs']:g} epochs, {result['steps']} steps\n"
-        f"{result['model']}, {result['params']:,} parameters, {result['images_per_s']:,.0f} images/s\n"
-        f"{times['total']:.1f} s in all: load {times['load']:.1f}, prepare {times['prepare']:.1f}, "
-        f"train {times['train']:.1f}, evaluate {times['evaluate']:.1f}\n{result['run']}"
-    )
-
-
-def show_card(fields: dict[str, Any], as_json: bool) -> None:
-    """One entry: a field a line."""
-    if as_json:
-        print(json.dumps(fields, ensure_ascii=False))
-        return
-    for key, value in fields.items():
-        lines = [f"{k} = {v}" for k, v in value.items()] if isinstance(value, dict) else None
-        lines = lines if lines is not None else [str(v) for v in value] if isinstance(value, list) else [str(value)]
-        print(f"{key + ':':<16}{chr(10).join(lines or ['none']).replace(chr(10), chr(10) + ' ' * 16)}")
-
-
-def show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool, name: str) -> None:
-    """A table on standard output, or ``{name: rows}`` as JSON."""
-    if as_json:
-        print(json.dumps({name: rows}, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 160)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+app.command(epilog="Example: steepest evaluate runs/digits-quick-seed0 --split val")(evaluate)
+app.command(epilog="Example: steepest predict runs/photos-quick-seed0 new.jpg more/ --top 5")(predict)
+app.command(epilog="Example: steepest export runs/digits-quick-seed0 --to onnx")(export)
 
 
 def main() -> NoReturn:
     """Runs the command line. Status 0 done, 1 the work failed, 2 wrong usage or bad input; no traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -221,7 +181,7 @@ def tell(error: BaseException) -> int:
         print("steepest: stopped", file=sys.stderr)
         return 1
     sentence = getattr(error, "format_message", lambda: str(error))()
-    print(f"steepest: {sentence}", file=sys.stderr)
+    print(f"steepest: {printable(sentence)}", file=sys.stderr)
     wrong_usage = isinstance(error, Mistake) or getattr(error, "exit_code", 1) == 2
     if not isinstance(error, Mistake | Failure) and not hasattr(error, "exit_code"):
         print("steepest: this is a defect; --debug shows where", file=sys.stderr)

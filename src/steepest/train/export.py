@@ -110,7 +110,7 @@ def _onnx(trained: Trained) -> bytes:
         torch.onnx.export(
             Standalone(trained).eval(),
             (_samples(trained.about, 2),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # PyTorch takes it, but its signature does not say so
             dynamo=False,
             opset_version=OPSET,
             input_names=[into],
