@@ -10,7 +10,6 @@ the source text.
 from __future__ import annotations
 
 import ast
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,7 +55,7 @@ class Card:
 
 def within(value: Any, interval: str) -> bool:
     """Whether a number lies in an interval written ``[0, 1)``, ``(0, inf)``; nan and non-numbers lie in none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     low, high = (float(part) for part in interval[1:-1].split(","))
     return (low < value or (interval[0] == "[" and value == low)) and (
