@@ -24,7 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `files` on 127.0.0.1; `cuts` says after how many bytes of a body each next answer breaks off."""
 
     def __init__(self):
-        self.files, self.cuts, self.asked, self.ranges = {}, [], [], True
+        self.files, self.cuts, self.asked, self.ranges, self.lies = {}, [], [], True, False
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -50,7 +50,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
-        if start:
+        if start and self.server.lies:
+            start = 0
+            self.send_header("Content-Range", f"bytes 0-{len(body) - 1}/{len(body)}")
+        elif start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
@@ -113,6 +116,12 @@ def test_after_too_many_breaks_it_fails_and_a_second_call_resumes(server, folder
 
 def test_a_server_that_ignores_ranges_is_read_from_the_start(server, folder):
     server.ranges, server.cuts = False, [5000]
+    assert download.fetch(_remote(server), folder, _verify).read_bytes() == BODY
+    assert len(server.asked) == 2
+
+
+def test_a_server_that_sends_another_range_than_asked_for_is_read_from_where_it_says(server, folder):
+    server.lies, server.cuts = True, [5000]
     assert download.fetch(_remote(server), folder, _verify).read_bytes() == BODY
     assert len(server.asked) == 2
 

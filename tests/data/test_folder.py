@@ -180,6 +180,22 @@ def test_a_class_that_loses_all_but_one_image_to_damage_is_refused(tmp_path):
         _load(root)
 
 
+def test_a_class_with_one_good_image_left_is_refused_and_so_is_one_that_is_only_in_the_test_set(tmp_path):
+    root = _photos(tmp_path / "p", n=40)
+    _image(root / "emu" / "good.png")
+    (root / "emu" / "bad.png").write_bytes(b"")
+    with pytest.raises(Mistake, match=r"class 'emu' of .* has one image to train on"):
+        _load(root)
+    split = tmp_path / "split"
+    _photos(split / "train", n=40)
+    _photos(split / "test", ("cat", "emu"), n=3)
+    (split / "train" / "emu").mkdir()
+    for i in range(2):
+        (split / "train" / "emu" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(Mistake, match=r"class 'emu' of .* has no images to train on"):
+        _load(split)
+
+
 def test_link_loops_hidden_and_other_files_are_passed_over_and_deep_images_found(tmp_path):
     root = _photos(tmp_path / "p", n=4)
     (root / "cat" / "up").symlink_to(root, target_is_directory=True)

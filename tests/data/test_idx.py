@@ -11,7 +11,7 @@ import pytest
 
 import steepest.data
 from steepest.data import idx
-from steepest.data.known import Content
+from steepest.data.known import Content, unzipped
 from steepest.mistake import Failure, Mistake
 
 REAL = os.environ.get("STEEPEST_DATA")
@@ -85,6 +85,12 @@ def test_a_changed_file_and_one_of_another_size_are_refused(small):
         path.write_bytes(wrong)
         with pytest.raises(Mistake, match=f"bytes instead of {len(whole)}"):
             idx.load(known, folder.parent)
+
+
+def test_no_more_is_unpacked_than_is_asked_for(tmp_path):
+    for data in (bytes(1000), gzip.compress(bytes(1000))):
+        (tmp_path / "a").write_bytes(data)
+        assert len(unzipped(tmp_path / "a", 10)) == 11
 
 
 def test_a_cut_off_gzip_file_is_refused(small):

@@ -113,6 +113,16 @@ def test_every_single_flipped_byte_is_found(tmp_path, both):
             Records(path)[:]
 
 
+def test_a_target_changed_to_another_class_is_found(tmp_path, both):
+    images, targets = _rows()
+    path = _write(tmp_path / "a.records", images, targets)
+    whole = bytearray(path.read_bytes())
+    whole[START + images.nbytes] = (int(targets[0]) + 1) % 3
+    path.write_bytes(whole)
+    with pytest.raises(Mistake, match="its targets were changed"):
+        Records(path)
+
+
 @pytest.mark.parametrize("keep", [0, 10, 36, START, START + 100, -1])
 def test_a_cut_off_file_is_refused(tmp_path, keep):
     path = _write(tmp_path / "a.records", *_rows())
