@@ -1,6 +1,6 @@
 """Shows what the newest digits run under runs/ makes of three test images, the first of their classes.
 
-    python docs/demo.py [RUNS]
+python docs/demo.py [RUNS]
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""Writes the README's table of results from records/*/record.json; the format is told in records/README.md.
+
+python docs/results.py [--check]
+
+With --check nothing is written; the exit status is 1 where the table is not what the records say.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results: made by docs/results.py -->", "<!-- end of results -->"
+FIELDS = ("what", "command", "commit", "machine", "n", "figures", "note")
+UNITS = {"fraction": "{:.2%}", "s": "{:.1f} s", "ms": "{:.2f} ms", "images/s": "{:,.0f} images/s", "ratio": "{:.3g} ×"}
+COLUMNS = ("what", "result", "interval", "n", "machine", "command")
+
+
+def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Name and content of each record, in the order of the names. Raises ValueError for one that lacks a field."""
+    found = []
+    for path in sorted(folder.glob("*/record.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = [field for field in FIELDS if field not in record]
+        if missing:
+            raise ValueError(f"{path} lacks {', '.join(missing)}")
+        for name, figure in record["figures"].items():
+            if figure.get("unit") not in UNITS:
+                raise ValueError(f"{path}: the unit of {name} is one of {', '.join(UNITS)}: got {figure.get('unit')!r}")
+        found.append((path.parent.name, record))
+    return found
+
+
+def rows(name: str, record: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table's rows of one record."""
+    machine = f"{record['machine']['cpu']}, {record['machine']['cores']} cores"
+    made: list[tuple[str, ...]] = []
+    for figure_name in record.get("readme", record["figures"]):
+        figure = record["figures"][figure_name]
+        shown, low, high = (
+            UNITS[figure["unit"]].format(figure[key]) if figure.get(key) is not None else None
+            for key in ("value", "low", "high")
+        )
+        interval = f"{low} to {high} ({figure['interval']})" if low and high else "none"
+        what = f"[{record['what']}](records/{name}): {figure_name}"
+        made.append((what, str(shown), interval, str(record["n"]), machine, f"`{record['command']}`"))
+    return made
+
+
+def table(folder: Path) -> str:
+    """All records as one Markdown table."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    lines += [row for name, record in records(folder) for row in rows(name, record)]
+    if len(lines) == 2:
+        return "No results have been recorded yet."
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def renewed(readme: str, block: str) -> str:
+    """The README with what stands between the two comments replaced."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README needs {BEGIN} and {END}")
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = renewed(old, table(ROOT / "records"))
+    if "--check" in sys.argv[1:]:
+        sys.exit(None if new == old else "README.md: the table of results is not what records/ say: make docs")
+    path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
