@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 
@@ -27,3 +29,26 @@ def circles_run(tmp_path_factory):
 def plane_run(tmp_path_factory):
     """Points and a value: a regression."""
     return trained(tmp_path_factory.mktemp("runs"), "reg_plane")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a file system of so many KiB and gives its folder; skipped where this user cannot mount one."""
+    places = []
+
+    def mounted(kib):
+        place = tmp_path / f"disk{len(places)}"
+        place.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)]
+        try:
+            done = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        except OSError:
+            done = False
+        if not done:
+            pytest.skip("this user cannot mount a tmpfs")
+        places.append(place)
+        return place
+
+    yield mounted
+    for place in places:
+        subprocess.run(["umount", "-l", str(place)], check=True)
