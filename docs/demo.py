@@ -33,13 +33,11 @@ def main() -> None:
     assert test is not None
     firsts = np.unique(test.targets, return_index=True)[1][list(CLASSES)]
     images, targets = test.images[firsts], test.targets[firsts]
-    likeliest, guesses = trained.probabilities(images).max(1)
+    probabilities = trained.probabilities(images)
     print("\nThree digits that it has never seen:\n")
     for parts in zip(*map(drawn, images), strict=True):
         print("   ".join(parts))
-    answers = (
-        f"{trained.about.classes[guess]} ({p:.0%} sure)" for guess, p in zip(guesses, likeliest.tolist(), strict=True)
-    )
+    answers = (f"{trained.about.classes[row.argmax()]} ({row.max():.0%} sure)" for row in probabilities)
     print("   ".join(f"{answer:<16}" for answer in answers))
     print("   ".join(f"{'is a ' + trained.about.classes[target]:<16}" for target in targets))
 
