@@ -109,7 +109,7 @@ def folder_against_memory(rounds: int, count: int = 2000, size: int = 96) -> dic
             place.mkdir(parents=True, exist_ok=True)
             coarse.resize((size, size)).save(place / f"{number}.jpg")
         begin = time.perf_counter()
-        split = load(str(Path(made) / "photos")).train
+        split = load(str(Path(made) / "photos"), data_dir=Path(made) / "cache").train
         index = np.arange(len(split))
         figures = statistics(split, index)
         folder = Batches(split, index, figures, batch_size=BATCH, pixels=[flip])

@@ -64,7 +64,7 @@ def train(path: Path) -> dict[str, Any]:
     for inputs, targets in batches.epoch(0):
         loss = nn.functional.cross_entropy(model(inputs), targets)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     done = time.perf_counter()

@@ -108,10 +108,11 @@ def test_the_order_in_memory_is_uniform_over_places():
     assert len(counts) == 24 and counts.min() > 60 and counts.max() < 150
 
 
-def test_streaming_mixes_far_chunks_into_one_batch():
-    batches = made(memory=SCARCE)
+def test_streaming_mixes_many_chunks_from_all_over_the_file_into_one_batch():
+    batches = made(memory=96_000)
+    batches.chunk = 8
     first = next(iter(batches.epoch(0)))[1].numpy()
-    assert len(np.unique(first // batches.chunk)) >= 16
+    assert batches.window == 3 and len(np.unique(first // 8)) > 8
     assert np.ptp(first) > 500
 
 
@@ -254,6 +255,18 @@ def test_augmentations_follow_each_other_and_may_change_targets_and_size():
     assert torch.equal((images * 255).round().byte(), torch.from_numpy(split.images[:32, ::4, ::4]).permute(0, 3, 1, 2))
 
 
+def test_augmentations_may_change_the_size_from_epoch_to_epoch():
+    def shrink(images, targets, *, progress, generator, epoch):
+        return images[:, :, epoch:, epoch:], targets
+
+    split = Split(np.full((32, 8, 8, 3), [51, 102, 255], np.uint8), np.arange(32))
+    batches = made(split, pixels=[shrink])
+    for epoch in (0, 3, 1):
+        images, _ = next(iter(batches.epoch(epoch)))
+        wanted = torch.tensor([0.2, 0.4, 1]).view(1, 3, 1, 1).expand(32, 3, 8 - epoch, 8 - epoch)
+        torch.testing.assert_close(images, wanted)
+
+
 def test_the_global_random_state_is_neither_read_nor_changed():
     torch.manual_seed(0)
     state = torch.get_rng_state()
@@ -346,6 +359,13 @@ def test_streaming_stays_within_the_memory_and_reads_every_image_once():
     assert len(right) == 30_000 // 64 and all(right)
     assert peak < memory < np.prod(images.shape) / 10
     assert sum(high - low for low, high in images.asked) < 1.02 * len(images)
+
+
+def test_a_resumed_epoch_reads_only_what_is_left():
+    images = Watched(20_000)
+    batches = made(Split(images, np.arange(20_000)), memory=2_000_000)
+    list(batches.epoch(0, batches.steps - 5))
+    assert sum(high - low for low, high in images.asked) <= 2 * batches.window * 32
 
 
 def test_a_read_that_fails_is_told_and_an_epoch_may_be_left_early():

@@ -117,7 +117,7 @@ class Batches:
         return order
 
     def _blocks(self, order: Indices, start: int) -> Iterator[tuple[int, Tensor]]:
-        """From step `start` (a block's first) on: each block's first step, and its images (N,H,W,C) or points (N,D)."""
+        """Each block's first step and its images (N,H,W,C) or points (N,D), from that of `start` or before."""
         size = self.block * self.batch_size
         if self.kept is not None:
             for low in range(start * self.batch_size, len(order), size):
@@ -131,7 +131,7 @@ class Batches:
             for window in range(origin, len(order), span):
                 read = coming.result()
                 coming = reader.submit(self._read, order[window + span :][:span])
-                for low in range(max(0, start * self.batch_size - window), len(read), size):
+                for low in range(0, len(read), size):
                     part = torch.from_numpy(read[low : low + size])
                     yield (window + low) // self.batch_size, self._resize(part).to(self.device)
 
