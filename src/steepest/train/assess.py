@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,8 +125,11 @@ def _matched(part: Split, dataset: Dataset, trained: Trained) -> Split:
     if dataset.classes == known:
         return part
     if strange := [name for name in dataset.classes if name not in known]:
-        first = ", ".join(strange[:5]) + (", …" if len(strange) > 5 else "")
         raise Mistake(
-            f"{dataset.name} has classes that the network does not know: {first}; it knows {', '.join(known)}"
+            f"{dataset.name} has classes that the network does not know: {_few(strange)}; it knows {_few(known)}"
         )
     return Split(part.images, np.array([known.index(name) for name in dataset.classes])[part.targets])
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join([*names[:10], *(["…"] if len(names) > 10 else [])])
