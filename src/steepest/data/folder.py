@@ -257,10 +257,9 @@ def load(
             f"{len(skipped)} of {len(found.files)} images in {folder} are bad, more than the {max_skip:.0%} that may "
             f"be skipped: {'; '.join(skipped[:3])}{'; …' if len(skipped) > 3 else ''}"
         )
-    data = from_records(records, folder.name, str(folder))
     refuse_counts(folder, found.classes, records.targets.tolist(), 2)
-    refuse_counts(folder, found.classes, data.train.targets.tolist(), 1)
-    return data
+    refuse_counts(folder, found.classes, records.targets[slice(*records.about["splits"]["train"])].tolist(), 1)
+    return from_records(records, folder.name, str(folder))
 
 
 def reusable(found: Listing, place: Path) -> Records | None:
