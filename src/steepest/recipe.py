@@ -193,15 +193,15 @@ class Recipe:
 FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Recipe))
 
 _ALLOWED: dict[str, tuple[type, float, float, str]] = {
-    "width": (int, 1, 65536, "a whole number of at least 1"),
+    "width": (int, 1, 65536, "a whole number from 1 to 65536"),
     "resolution": (int, 4, 4096, "a whole number of pixels from 4 to 4096"),
-    "epochs": (float, math.ulp(0.0), 1e6, "a number above 0"),
-    "min_steps": (int, 0, 1e12, "a whole number of at least 0"),
-    "batch_size": (int, 1, 1e9, "a whole number of at least 1"),
-    "micro_batch": (int, 0, 1e9, "a whole number of at least 0"),
-    "lr": (float, 0, 1e12, "a finite number of at least 0"),
+    "epochs": (float, math.ulp(0.0), 1e6, "a number above 0, at most 1e6"),
+    "min_steps": (int, 0, 1e12, "a whole number from 0 to 1e12"),
+    "batch_size": (int, 1, 1e9, "a whole number from 1 to 1e9"),
+    "micro_batch": (int, 0, 1e9, "a whole number from 0 to 1e9"),
+    "lr": (float, 0, 1e12, "a number from 0 to 1e12"),
     "momentum": (float, 0, 1 - 2**-53, "a number in [0, 1)"),
-    "weight_decay": (float, 0, 1e12, "a finite number of at least 0"),
+    "weight_decay": (float, 0, 1e12, "a number from 0 to 1e12"),
     "val_fraction": (float, 0, 0.9, "a fraction in [0, 0.9]"),
 }
 

@@ -89,7 +89,7 @@ def test_a_request_is_the_same_after_json():
 
 
 BAD = [
-    ({"lr": math.nan}, "lr must be a finite number"),
+    ({"lr": math.nan}, "lr must be a number from 0"),
     ({"epochs": 0}, "epochs must be a number above 0"),
     ({"epochs": -1.0}, "epochs must be a number above 0"),
     ({"epoch": 3}, "unknown option 'epoch': did you mean 'epochs'"),
