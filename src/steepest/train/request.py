@@ -13,6 +13,7 @@ from .. import models, recipes, techniques
 from ..data import NAMES
 from ..mistake import Mistake, unknown
 from ..recipe import FIELDS, Recipe, Use
+from ..techniques.card import REQUIRED
 
 SINGLE = {"optimizers": "optimizer", "schedules": "schedule"}
 """Families that have a field of the recipe to themselves."""
@@ -147,11 +148,13 @@ def check(recipe: Recipe) -> None:
         if use.name not in known:
             raise unknown(field, use.name, known)
     for use in recipe.use:
-        if techniques.entry(use.name).family in SINGLE:
-            raise Mistake(
-                f"{use.name} belongs in the recipe's {SINGLE[techniques.entry(use.name).family]}, not in its use"
-            )
+        entry = techniques.entry(use.name)
+        if entry.family in SINGLE:
+            raise Mistake(f"{use.name} belongs in the recipe's {SINGLE[entry.family]}, not in its use")
+        if entry.family == "layers" and REQUIRED in entry.settings.values():
+            raise Mistake(f"{use.name} is a layer to build networks with: no recipe can switch it on")
     techniques.check((recipe.optimizer, recipe.schedule, *recipe.use))
+    techniques.load(recipe.schedule.name)(0.0, **recipe.schedule.settings)
     for family in ("losses", "averaging", "inference"):
         found = [use.name for use in recipe.use if techniques.entry(use.name).family == family]
         if len(found) > 1:
