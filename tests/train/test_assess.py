@@ -153,7 +153,7 @@ def test_a_run_without_validation_says_so(copied):
 
 def test_own_data_that_changed_are_refused(copied):
     copied.write("data.json", copied.read("data.json") | {"fingerprint": "0"})
-    with pytest.raises(Mistake, match="the data digits are not those that the run .* was trained on"):
+    with pytest.raises(Mistake, match=r"the data digits are not those that the run .* was trained on"):
         assess(copied)
 
 

@@ -107,6 +107,7 @@ def _onnx(trained: Trained) -> bytes:
     with warnings.catch_warnings():
         # PyTorch's older exporter: the newer one needs onnxscript besides
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # it leaves a part as it is
         torch.onnx.export(
             Standalone(trained).eval(),
             (_samples(trained.about, 2),),
