@@ -6,6 +6,7 @@ import http.server
 import io
 import multiprocessing
 import os
+import sys
 import tarfile
 import threading
 from dataclasses import replace
@@ -145,9 +146,10 @@ def test_wrong_bytes_are_refused_and_leave_nothing(server, folder):
 
 
 def test_a_file_far_too_long_is_not_read_to_its_end(server, folder):
+    told: list[tuple[str, int, int]] = []
     with pytest.raises(Failure, match="a wrong file"):
-        download.fetch(_remote(server, BODY * 3), folder, _verify)
-    assert list(folder.iterdir()) == []
+        download.fetch(_remote(server, BODY * 3), folder, _verify, lambda *step: told.append(step))
+    assert list(folder.iterdir()) == [] and told == []
 
 
 def test_the_mirror_is_asked_first_then_the_hosts_and_every_reason_is_told(server, folder, monkeypatch):
@@ -182,6 +184,17 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     for place in (tmp_path / "file", Path("/proc")):
         with pytest.raises(Mistake, match="cannot be written"), download.target("mnist", place):
             pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are POSIX")
+def test_the_folder_of_a_set_is_held_by_one_process_at_a_time(tmp_path):
+    import fcntl
+
+    with download.target("set", tmp_path) as folder, (folder / ".lock").open("w") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (folder / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _fetch_slowly(address, folder, done):
