@@ -31,7 +31,7 @@ def output(command: tuple[str, ...]) -> str:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": str(COLUMNS)}
-    program = str(Path(sys.executable).with_name(command[0]))
+    program = str(Path(sys.executable).parent / command[0])
     with tempfile.TemporaryDirectory() as folder:
         running = subprocess.Popen(
             [program, *command[1:]], stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment
