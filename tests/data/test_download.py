@@ -190,9 +190,12 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 def test_the_folder_of_a_set_is_held_by_one_process_at_a_time(tmp_path):
     import fcntl
 
-    with download.target("set", tmp_path) as folder, (folder / ".lock").open("w") as other:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (
+        download.target("set", tmp_path) as folder,
+        (folder / ".lock").open("w") as other,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (folder / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
