@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steepest.data.dataset import Dataset, Split, fingerprint, stratified, with_validation
+from steepest.data.dataset import Dataset, Split, fingerprint, stratified
 from steepest.mistake import Mistake
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(lambda labels: np.array(labels, np.int64))
@@ -93,17 +93,6 @@ def test_the_fingerprint_does_not_depend_on_memory_layout_or_on_the_chunks(monke
     assert fingerprint((), Split(turned, split.targets)) == first
     monkeypatch.setattr("steepest.data.dataset.CHUNK_BYTES", 48)
     assert fingerprint((), split) == first
-
-
-def test_a_validation_split_is_taken_from_train_and_leaves_the_test_set_alone():
-    data = Dataset("x", _split(40), None, _split(10, 1), ("a", "b"), "f")
-    with_val = with_validation(data, 0.25, 0)
-    assert with_val.val is not None and len(with_val.val) == 10 and len(with_val.train) == 30
-    assert with_val.test is data.test
-    rows = {image.tobytes() for part in (with_val.train, with_val.val) for image in np.asarray(part.images)}
-    assert rows == {image.tobytes() for image in np.asarray(data.train.images)}
-    assert with_validation(with_val, 0.5, 0) is with_val
-    assert with_validation(data, 0, 0) is data
 
 
 def test_the_data_room_loads_neither_torch_nor_scikit_learn_nor_pillow_before_they_are_needed():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steepest.data.dataset import Dataset, Split, stratified, with_validation
+    from steepest.data.dataset import Dataset, Split, stratified
     from steepest.data.describe import catalogue, fetch, info
     from steepest.data.images import decode
     from steepest.data.records import Records, Writer
@@ -38,7 +38,6 @@ _HOMES = {
     "info": "describe",
     "load": "sources",
     "stratified": "dataset",
-    "with_validation": "dataset",
 }
 
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
     "info",
     "load",
     "stratified",
-    "with_validation",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -111,14 +111,3 @@ def stratified(targets: Array, fraction: float, seed: int) -> tuple[Indices, Ind
             count = min(max(1, round(fraction * len(members))), len(members) - 1)
             chosen[rng.permutation(members)[:count]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-def with_validation(data: Dataset, fraction: float, seed: int) -> Dataset:
-    """`data` with a stratified share of train moved to val; unchanged where it has a val already or fraction is 0.
-
-    The rows are copied; the fingerprint stays that of the whole set.
-    """
-    if data.val is not None or fraction == 0:
-        return data
-    train, val = stratified(data.train.targets, fraction, seed)
-    return replace(data, train=data.train.take(train), val=data.train.take(val))
