@@ -109,7 +109,8 @@ class Training:
                 average.load_state_dict(saved)
             self.step, self.sums = int(state["step"]), Sums(**state["sums"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise Mistake(f"the checkpoint does not fit this run's recipe: {error}") from error
+            why = " ".join(str(error).split())
+            raise Mistake(f"the checkpoint does not fit this run's recipe: {why}") from error
 
 
 def rows(dataset: Dataset, recipe: Recipe, seed: int) -> tuple[tuple[Split, Indices], tuple[Split, Indices] | None]:
