@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steepest.data.dataset import Dataset, Split, fingerprint, stratified
+from steepest.data.dataset import Split, fingerprint, stratified
 from steepest.mistake import Mistake
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(lambda labels: np.array(labels, np.int64))
