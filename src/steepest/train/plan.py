@@ -18,7 +18,7 @@ from .request import Request
 from .training import EVALUATE, inference, network, rows
 
 WIDTHS = (8, 16, 32, 48, 64, 96, 128)
-EPOCHS = 5.0
+EPOCHS = 4.0
 """A wider network is worth it only while it still sees each image about so often."""
 MOST_EPOCHS = 200.0
 """More epochs than this bring nothing; the run then ends before its budget."""
