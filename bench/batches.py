@@ -1,12 +1,12 @@
 """Batches against a PyTorch DataLoader with per-image transforms, and an image folder's second epoch against memory.
 
-    python bench/batches.py [--rounds 6] [--json]
+    OMP_WAIT_POLICY=passive python bench/batches.py [--rounds 6] [--json]
 
-First part: the same work on both sides, for one epoch of CIFAR-10's training images (random ones of its shape where it
-is not on this machine): reflect-pad 4, random crop, random flip, normalise, float32 batches of 128. The loader has two
-workers, which are kept between epochs, and its transforms are those of torchvision on tensors. The clock covers one
-epoch of batches and nothing else. Second part: a folder of JPEGs, decoded once; its second epoch, and an epoch of the
-same images from an array in memory.
+First part: the same work on all sides, for one epoch of CIFAR-10's training images (random ones of its shape where it
+is not on this machine): reflect-pad 4, random crop, random flip, normalise, float32 batches of 128. Loaders have two
+workers, which are kept between epochs. "DataLoader" does step by step what torchvision's transforms do on PIL images;
+"lean" is as little as per-image tensors allow. The clock covers one epoch of batches and nothing else. Second part: a
+folder of JPEGs, decoded once; its second epoch, and an epoch of the same images from an array in memory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PAD = 4
 
 
 class PerImage(Dataset[tuple[Tensor, int]]):
-    """One image at a time: to a float tensor, padded, cropped, flipped, normalised."""
+    """One image at a time, lean: to a float tensor, padded, cropped, flipped, normalised."""
 
     def __init__(self, split: Split, mean: Any, std: Any) -> None:
         self.images, self.targets = np.asarray(split.images), split.targets
@@ -58,6 +58,23 @@ class PerImage(Dataset[tuple[Tensor, int]]):
         if torch.rand(1) < 0.5:
             image = image.flip(-1)
         return image.sub(self.mean).div_(self.std), int(self.targets[place])
+
+
+class AsPublished(PerImage):
+    """One image at a time, as torchvision's CIFAR10, RandomCrop, RandomHorizontalFlip, ToTensor and Normalize do it."""
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        image = Image.fromarray(self.images[place])
+        image = Image.fromarray(np.pad(np.asarray(image), ((PAD, PAD), (PAD, PAD), (0, 0)), "reflect"))
+        width, height = (side - 2 * PAD for side in image.size)
+        top, left = (int(torch.randint(0, 2 * PAD + 1, (1,)).item()) for _ in range(2))
+        image = image.crop((left, top, left + width, top + height))
+        if torch.rand(1) < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        tensor = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous().float().div(255).clone()
+        if (self.std == 0).any():
+            raise ValueError("a deviation is zero")
+        return tensor.sub_(self.mean).div_(self.std), int(self.targets[place])
 
 
 def cifar_shaped() -> tuple[str, Split]:
@@ -84,19 +101,23 @@ def against_loader(rounds: int) -> dict[str, Any]:
     figures = statistics(split, index)
     pixels: list[Callable[..., tuple[Tensor, Tensor]]] = [partial(pad_crop, pixels=PAD, mode="reflect"), flip]
     batches = Batches(split, index, figures, batch_size=BATCH, pixels=pixels)
-    loader = DataLoader(
-        PerImage(split, *figures), BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
-    )
+    loaders = {
+        name: DataLoader(images, BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True)
+        for name, images in {
+            "DataLoader": AsPublished(split, *figures),
+            "DataLoader, lean": PerImage(split, *figures),
+        }.items()
+    }
     epochs = iter(range(10**6))
-    sides = {
+    sides: dict[str, Callable[[], float]] = {
         "Batches": lambda: rate(split, batches.epoch(next(epochs))),
-        "DataLoader": lambda: rate(split, loader),
+        **{name: partial(rate, split, loader) for name, loader in loaders.items()},
     }
     seen = interleaved(sides, rounds)
     return {
         "what": f"pad-crop-flip-normalise, {name}",
         "images_per_s": {side: round(seen.median(side)) for side in sides},
-        "ratio": vars(seen.ratio("Batches", "DataLoader")),
+        "ratio": {f"Batches / {name}": vars(seen.ratio("Batches", name)) for name in loaders},
     }
 
 
@@ -126,7 +147,7 @@ def folder_against_memory(rounds: int, count: int = 2000, size: int = 96) -> dic
         return {
             "what": f"folder of {len(split)} JPEGs {size}×{size}, second epoch",
             "images_per_s": {"first, with decoding": round(first)} | {side: round(seen.median(side)) for side in sides},
-            "ratio": vars(seen.ratio("folder", "memory")),
+            "ratio": {"folder / memory": vars(seen.ratio("folder", "memory"))},
         }
 
 
@@ -142,9 +163,9 @@ def main() -> None:
     for row in rows:
         print(row["what"])
         for side, figure in row["images_per_s"].items():
-            print(f"  {side:<22}{figure:>12,} images/s")
-        ratio = row["ratio"]
-        print(f"  {'ratio':<22}{ratio['median']:>12.3g} [{ratio['low']:.3g}, {ratio['high']:.3g}], n={ratio['n']}")
+            print(f"  {side:<28}{figure:>9,} images/s")
+        for sides, ratio in row["ratio"].items():
+            print(f"  {sides:<28}{ratio['median']:>6.3g} [{ratio['low']:.3g}, {ratio['high']:.3g}], n={ratio['n']}")
 
 
 if __name__ == "__main__":
