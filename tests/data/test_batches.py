@@ -4,6 +4,7 @@ import itertools
 import os
 import tracemalloc
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steepest.data import cifar
 from steepest.data.batches import Batches, statistics
 from steepest.data.dataset import Split
 from steepest.mistake import Mistake
 
+REAL = os.environ.get("STEEPEST_DATA")
 PLENTY = 1 << 30
 SCARCE = 40_000  # bytes: sets of a thousand images of 8×8×3 are streamed in several windows
 PLACES = pytest.mark.parametrize("memory", [PLENTY, SCARCE], ids=["in_memory", "streamed"])
@@ -425,14 +428,12 @@ def test_a_constant_channel_divides_by_one_step_of_grey():
     assert std.tolist() == [1, 1]
 
 
-@pytest.mark.skipif(not os.environ.get("STEEPEST_DATA"), reason="needs the real CIFAR-10 in $STEEPEST_DATA")
+@pytest.mark.skipif(REAL is None, reason="needs $STEEPEST_DATA")
 def test_cifar10_has_its_known_constants():
-    from steepest.data import load
-
-    try:
-        train = load("cifar10").train
-    except (Mistake, OSError, RuntimeError):
-        pytest.skip("no CIFAR-10 here")
+    place = Path(REAL or "")
+    if cifar.find(cifar.CIFAR10, place) is None:
+        pytest.skip("no CIFAR-10 in $STEEPEST_DATA")
+    train = cifar.load(cifar.CIFAR10, place).train
     mean, std = statistics(train, every(train))
     assert mean.round(4).tolist() == [0.4914, 0.4822, 0.4465]
     assert std.round(4).tolist() == [0.2470, 0.2435, 0.2616]
