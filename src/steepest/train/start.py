@@ -89,7 +89,9 @@ def resume(path: Path | str, *, show: bool = False) -> Run:
     check(run.recipe)
     bar = progress_bar(show)
     with run.alone(), bar or contextlib.nullcontext(), _own_randomness():
-        saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else None
+        saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else {}
+        if saved and not {"training", "clock", *(["pace"] if request.time_s else [])} <= saved.keys():
+            raise Mistake(f"{run.path / FILE} is damaged: it does not fit this run's request")
         clock = Clock(request.time_s)
         if saved:
             clock.load_state(saved["clock"])
