@@ -178,10 +178,13 @@ def test_data_list_tells_every_known_set(steepest):
     assert status == 0 and all(name in out for name in data.NAMES) and "to be fetched" in out and "170 MB" in out
 
 
-def test_data_list_loads_no_torch():
-    told = "import sys; from steepest import cli; sys.argv[1:] = ['data', 'list']\ntry: cli.main()\nexcept SystemExit: "
+def test_data_list_loads_no_torch_and_prints_on_any_terminal():
+    """A real process, whose terminal knows ASCII only."""
+    told = "import sys; from steepest import cli; sys.argv[1:] = ['data', 'list']\ntry: cli.main()\nfinally: "
     check = f"{told}assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"") and rb"8\xd78\xd71" in done.stdout
 
 
 def test_data_info_tells_what_a_set_holds(steepest):
@@ -195,9 +198,9 @@ def test_data_info_tells_what_a_set_holds(steepest):
 def test_data_info_tells_what_is_wrong_with_a_folder(steepest, tmp_path, photos):
     for name in ("cats", "dogs"):
         shutil.copytree(photos, tmp_path / "set" / name)
-    (tmp_path / "set" / "cats" / "bad.png").write_text("no image")
+    (tmp_path / "set" / "cats" / "bad\x1b.png").write_text("no image")
     status, out, _ = steepest("data", "info", tmp_path / "set")
-    assert status == 0 and "cats, dogs" in out and "bad.png is not an image of a kind that can be read" in out
+    assert status == 0 and "cats, dogs" in out and "bad\\x1b.png is not an image of a kind that can be read" in out
     assert "\x1b" not in out
     assert "only images without a class" in steepest("data", "info", photos)[1]
 

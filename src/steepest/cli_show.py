@@ -41,7 +41,8 @@ def show_card(fields: dict[str, Any], as_json: bool) -> None:
     for key, value in fields.items():
         lines = [f"{k} = {v}" for k, v in value.items()] if isinstance(value, dict) else None
         lines = lines if lines is not None else [str(v) for v in value] if isinstance(value, list) else [str(value)]
-        print(f"{key + ':':<16}{chr(10).join(lines or ['none']).replace(chr(10), chr(10) + ' ' * 16)}")
+        text = printable("\n".join(lines or ["none"]))
+        print(f"{key + ':':<16}{text.replace(chr(10), chr(10) + ' ' * 16)}")
 
 
 def show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool, name: str) -> None:

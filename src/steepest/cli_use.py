@@ -167,7 +167,7 @@ def data_info(
     for key in ("classes", "shape"):
         if key in found:
             found[key] = ("×" if key == "shape" else ", ").join(map(str, found[key])) or "none"
-    show_card({key: printable(value) if isinstance(value, str) else value for key, value in found.items()}, False)
+    show_card(found, False)
     for name, split in splits.items():
         counts = sorted(set(split["classes"].values()))
         each = "" if not counts else f", {counts[0]:,} a class" if len(counts) == 1 else ""

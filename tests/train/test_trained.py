@@ -241,8 +241,11 @@ def test_loading_leaves_the_random_state_alone(digits_run):
 
 
 def test_techniques_that_change_the_network_are_applied_again(network, tmp_path, monkeypatch):
+    class Longer(torch.nn.Sequential):
+        pass
+
     def add_layer(model, *, size):
-        return torch.nn.Sequential(model, torch.nn.Linear(2, size))
+        return Longer(model, torch.nn.Linear(2, size))
 
     real = bind
     monkeypatch.setattr(trained, "_of", lambda value, family: True)
@@ -252,7 +255,7 @@ def test_techniques_that_change_the_network_are_applied_again(network, tmp_path,
     about = replace(ABOUT, layers=("add_layer:size=2",))
     path = tmp_path / "changed.safetensors"
     trained.write(path, about, trained._build(about).state_dict())
-    assert isinstance(steepest.load(path).model, torch.nn.Sequential)
+    assert isinstance(steepest.load(path).model, Longer)
 
 
 def test_a_run_that_was_never_finished_says_how_to_go_on(copied):
@@ -309,7 +312,6 @@ def test_a_forged_file_with_nothing_false_is_loaded(network):
         {"width": True},
         {"width": "16"},
         {"classes": "ab"},
-        {"classes": ["a"]},
         {"classes": ["a", "a"]},
         {"classes": [1, 2]},
         {"classes": {"a": 1}},

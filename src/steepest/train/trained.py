@@ -53,7 +53,7 @@ class About:
         self._need("model", _text(self.model))
         self._need("width", self.width is None or _whole(self.width, MOST_SIZE))
         named = isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes)
-        self._need("classes", named and len(set(self.classes)) == len(self.classes) != 1)
+        self._need("classes", named and len(set(self.classes)) == len(self.classes))
         sizes = isinstance(self.shape, tuple) and len(self.shape) in (1, 3)
         self._need("shape", sizes and _whole(self.shape[0], MOST_SIZE))
         self._need("shape", all(_whole(side, MOST_SIDE) for side in self.shape[1:]))
