@@ -20,7 +20,7 @@ check: .venv/dev
 bench: .venv/dev
 	$(BIN)/python bench/start.py
 	$(BIN)/python bench/loop.py
-	$(BIN)/python bench/batches.py
+	OMP_WAIT_POLICY=passive $(BIN)/python bench/batches.py
 	$(BIN)/python bench/stream.py --gb 1
 
 docs: .venv/installed
