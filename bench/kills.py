@@ -17,6 +17,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # so that no thread stands in the way of a fork
 
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -121,7 +122,11 @@ def kill_once(out: Path, rng: random.Random, seed: int, epochs: float | None, be
         status, reading = wait(pid, rng.uniform(0, 8)), None
     else:
         pid, reading = child(lambda: go_on(out, seed, epochs))
-        status = wait(pid, rng.uniform(0, begin_s + 1.2))
+        if rng.random() < 0.3:
+            status = wait(pid, rng.uniform(0, begin_s))
+        else:
+            status = wait(pid, 600, lambda: select.select([reading], [], [], 0)[0])
+            status = wait(pid, rng.uniform(0, 1.5)) if status is None else status
         if status is None and rng.random() < 0.4:
             status = wait(pid, 3, lambda: parts(out))
     if status is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +36,7 @@ def plane_run(tmp_path_factory):
 @pytest.fixture
 def small_disk(tmp_path):
     """Mounts a file system of so many KiB and gives its folder; skipped where this user cannot mount one."""
-    places = []
+    places: list[Path] = []
 
     def mounted(kib):
         place = tmp_path / f"disk{len(places)}"
@@ -52,3 +54,12 @@ def small_disk(tmp_path):
     yield mounted
     for place in places:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture(autouse=True)
+def own_machine():
+    """What a command sets up for its own process, threads and subnormal numbers, is put back after each test."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_flush_denormal(False)

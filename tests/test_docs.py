@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ from steepest.train.request import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()]
-COMMAND = typer.main.get_command(app)
+COMMAND: Any = typer.main.get_command(app)
 
 
 def commands(group=COMMAND, above=()):
@@ -79,7 +80,7 @@ def test_what_is_written_as_a_command_can_be_typed(page, line):
 def test_every_path_that_is_named_exists(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     named = re.findall(r"`([\w./-]+)`", text) + re.findall(r"\]\(([^)#:]+)\)", text)
-    roots = (ROOT, ROOT / "src" / "steepest", ROOT / "src")
+    roots = (ROOT, ROOT / "src" / "steepest", ROOT / "bench")
     for word in named:
         made = word.startswith((".", "runs", "/", "~")) or re.search(r"[A-Z]{4,}", word.removesuffix(".md"))
         is_path = "/" in word or word.endswith((".md", ".py"))

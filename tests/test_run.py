@@ -114,7 +114,7 @@ def test_a_missing_result_says_that_the_run_did_not_get_there(run):
 
 
 def test_the_recipe_is_read_from_the_folder(run):
-    recipe = Recipe(name="mine", lr=0.25, use=("flip",))
+    recipe = Recipe().replace(name="mine", lr=0.25, use=("flip",))
     (run.path / "recipe.toml").write_text(recipe.to_toml())
     assert run.recipe == recipe
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -195,7 +194,7 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Recip
 _ALLOWED: dict[str, tuple[type, float, float, str]] = {
     "width": (int, 1, 65536, "a whole number from 1 to 65536"),
     "resolution": (int, 4, 4096, "a whole number of pixels from 4 to 4096"),
-    "epochs": (float, math.ulp(0.0), 1e6, "a number above 0, at most 1e6"),
+    "epochs": (float, 1e-9, 1e6, "a number above 0, from 1e-9 to 1e6"),
     "min_steps": (int, 0, 1e12, "a whole number from 0 to 1e12"),
     "batch_size": (int, 1, 1e9, "a whole number from 1 to 1e9"),
     "micro_batch": (int, 0, 1e9, "a whole number from 0 to 1e9"),

@@ -45,8 +45,8 @@ def test_mirrors_are_left_out_where_a_mirrored_image_is_another_sign():
 
 def test_a_mirror_by_default_is_a_mirror_and_no_views_are_none():
     data = pictures(name="digits")
-    assert names(adapt(Recipe(use=("tta",)), data, Request())[0]) == []
-    assert names(adapt(Recipe(use=("tta:views=none",)), data, Request())[0]) == ["tta"]
+    assert names(adapt(Recipe().replace(use=("tta",)), data, Request())[0]) == []
+    assert names(adapt(Recipe().replace(use=("tta:views=none",)), data, Request())[0]) == ["tta"]
 
 
 def test_a_mirror_that_was_chosen_is_refused_for_digits():
@@ -91,11 +91,11 @@ def test_what_was_chosen_and_does_not_suit_is_refused(name, options, said):
 
 
 def test_a_stopping_rule_of_a_recipe_is_left_out_where_its_figure_is_not_measured():
-    recipe = Recipe(use=("early_stopping",), val_fraction=0)
+    recipe = Recipe().replace(use=("early_stopping",), val_fraction=0)
     adapted, notes = adapt(recipe, pictures(1000), Request())
     assert adapted.use == () and "early_stopping" in notes[0]
     assert adapt(recipe, pictures(1000, val=30), Request())[0].use == recipe.use
-    kept = Recipe(use=("early_stopping:figure=train_loss",), val_fraction=0)
+    kept = Recipe().replace(use=("early_stopping:figure=train_loss",), val_fraction=0)
     assert adapt(kept, pictures(1000), Request())[0].use == kept.use
 
 

@@ -86,20 +86,21 @@ def test_an_optimiser_goes_on_from_its_loaded_state(tmp_path):
         parameter = torch.nn.Parameter(torch.ones(3))
         return parameter, torch.optim.Adam([parameter], lr=0.1)
 
-    def steps(parameter, optimizer, count):
+    def steps(pair, count):
+        parameter, optimizer = pair
         for _ in range(count):
             optimizer.zero_grad()
             (parameter**2).sum().backward()
             optimizer.step()
 
     straight, stopped, resumed = made(), made(), made()
-    steps(*straight, 6)
-    steps(*stopped, 3)
+    steps(straight, 6)
+    steps(stopped, 3)
     checkpoint.save(tmp_path / "c", [stopped[0], stopped[1].state_dict()])
     value, state = checkpoint.load(tmp_path / "c")
     resumed[0].data.copy_(value)
     resumed[1].load_state_dict(state)
-    steps(*resumed, 3)
+    steps(resumed, 3)
     assert torch.equal(straight[0], resumed[0])
 
 

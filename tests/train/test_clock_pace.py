@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steepest.mistake import Mistake
-from steepest.train import clock as clock_room
 from steepest.train.clock import Clock, process_age, seconds
 from steepest.train.pace import END_S, BySteps, ByTime
 
@@ -20,7 +21,7 @@ from steepest.train.pace import END_S, BySteps, ByTime
 def passes(monkeypatch):
     """Lets so many seconds pass."""
     now = [1000.0]
-    monkeypatch.setattr(clock_room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def wait(seconds):
         now[0] += seconds
@@ -61,7 +62,7 @@ def test_a_process_knows_its_age():
 
 
 def test_without_proc_the_age_is_processor_time(monkeypatch):
-    monkeypatch.setattr(clock_room.Path, "read_text", lambda path: "nonsense")
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda path: "nonsense")
     assert process_age() >= 0
 
 
@@ -147,7 +148,7 @@ def test_a_budget_is_kept_whatever_a_step_lasts(budget, step_s, spread, begin, m
         now[0] += seconds
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock_room.time, "monotonic", lambda: now[0])
+        patch.setattr(time, "monotonic", lambda: now[0])
         clock = Clock(budget)
         wait(begin * budget)
         pace = ByTime(clock, clock.elapsed_s, budget - END_S - measure_s, last=1.0)
@@ -202,4 +203,5 @@ def test_a_resumed_pace_goes_on_with_the_same_budget(passes):
     clock = Clock(100.0)
     pace = ByTime(clock, 5.0, 98.0, last=2.0)
     pace.measured(4.0)
-    assert ByTime(clock, **pace.state()).state() == pace.state() == {"begin_s": 5.0, "end_s": 91.0, "last": 2.0}
+    assert (state := pace.state()) == {"begin_s": 5.0, "end_s": 91.0, "last": 2.0}
+    assert ByTime(clock, state["begin_s"], state["end_s"], state["last"]).state() == state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,12 @@ def dataset(count=60, classes=3, size=8, task="classify"):
 
 def built(data=None, **fields):
     recipe = {"model": "mlp:hidden=16", "batch_size": 10, "lr": 0.05, "epochs": 2.0, "val_fraction": 0.2} | fields
-    return training.build(Recipe(**recipe), data or dataset(), 0, CPU)
+    return training.build(Recipe.from_dict(recipe), data or dataset(), 0, CPU)
+
+
+def first_step(made):
+    images, targets = next(made.batches.epoch(0))
+    return loop.step(made, images, targets, 0.0)
 
 
 class Silent:
@@ -120,7 +126,7 @@ def test_micro_batches_equal_the_whole_batch(micro):
 def test_micro_batches_are_even_and_none_is_larger_than_asked():
     made, sizes = built(micro_batch=3), []
     made.model.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
-    loop.step(made, *next(made.batches.epoch(0)), 0.0)
+    first_step(made)
     assert sizes == [3, 3, 2, 2]
 
 
@@ -173,24 +179,32 @@ def test_weights_that_are_no_numbers_after_the_last_step_are_a_failure():
 
 
 def test_the_seams_are_called_in_order_each_with_its_progress():
-    made, calls = built(micro_batch=5, epochs=1.0), []
+    made: Any = built(micro_batch=5, epochs=1.0)
+    calls: list[Any] = []
     inner = made.model[1]
     inner.progress = None
     made.aware = [inner]
-    plain, step, averages = made.loss, made.optimizer.step, Ema(0.5)
-    made.schedule = lambda progress: calls.append(("schedule", progress)) or 1.0
-    made.augment = [lambda images, targets, **kw: calls.append(("augment", kw["progress"])) or (images, targets)]
-    made.loss = lambda logits, targets: calls.append(("loss", inner.progress)) or plain(logits, targets)
-    made.penalties = [lambda model: calls.append(("penalty", None)) or torch.zeros(())]
-    made.gradients = [lambda parameters, **kw: calls.append(("gradients", kw["progress"]))]
-    made.optimizer.step = lambda: calls.append(("step", None)) or step()
-    averages.after_step = lambda model, progress: calls.append(("average", progress))
+    plain, step = made.loss, made.optimizer.step
+    averages: Any = Ema(0.5)
+
+    def told(name, progress=None, result=None):
+        calls.append((name, progress))
+        return result
+
+    made.schedule = lambda progress: told("schedule", progress, 1.0)
+    made.augment = [lambda images, targets, **kw: told("augment", kw["progress"], (images, targets))]
+    made.loss = lambda logits, targets: told("loss", inner.progress, plain(logits, targets))
+    made.penalties = [lambda model: told("penalty", None, torch.zeros(()))]
+    made.gradients = [lambda parameters, **kw: told("gradients", kw["progress"])]
+    made.optimizer.step = lambda: told("step", None, step())
+    averages.after_step = lambda model, progress: told("average", progress)
     made.averaging = [averages]
     fitted(made, 4)
     one = ["schedule", "augment", "loss", "penalty", "loss", "penalty", "gradients", "step", "average"]
     assert [name for name, _ in calls] == one * 4
-    told = [progress for _, progress in calls if progress is not None]
-    assert told == [number / 4 for number in range(4) for _ in range(6)]
+    assert [progress for _, progress in calls if progress is not None] == [
+        number / 4 for number in range(4) for _ in range(6)
+    ]
 
 
 def test_pixels_are_told_the_progress_at_the_first_step_of_their_block():
@@ -208,10 +222,9 @@ def test_pixels_are_told_the_progress_at_the_first_step_of_their_block():
 
 def test_a_penalty_is_added_to_the_loss():
     plain, penalised = built(), built(use=("weight_decay_l2:decay=0.1",))
-    batch = next(plain.batches.epoch(0))
     expected = float(penalised.penalties[0](penalised.model).detach())
     assert expected > 0.1
-    difference = loop.step(penalised, *batch, 0.0) - loop.step(plain, *batch, 0.0)
+    difference = first_step(penalised) - first_step(plain)
     assert difference == pytest.approx(expected, rel=1e-4)
     assert not same(plain.model, penalised.model)
 
@@ -219,7 +232,7 @@ def test_a_penalty_is_added_to_the_loss():
 def test_a_gradient_is_treated_between_backward_and_step():
     made = built(use=("clip_norm:max_norm=0.001",), lr=1.0)
     before = copy.deepcopy(made.model)
-    loop.step(made, *next(made.batches.epoch(0)), 0.0)
+    first_step(made)
     one, other = (nn.utils.parameters_to_vector(model.parameters()).detach() for model in (made.model, before))
     assert float((one - other).norm()) == pytest.approx(0.001, rel=1e-3)
 
@@ -333,17 +346,26 @@ def test_without_validation_images_none_are_measured():
 
 def test_the_validation_images_are_never_trained_on():
     data = dataset()
-    (_, train), (_, val) = training.rows(data, Recipe(val_fraction=0.2), 0)
+    (_, train), held_out = training.rows(data, Recipe(val_fraction=0.2), 0)
+    assert held_out is not None
+    val = held_out[1]
     assert sorted([*train, *val]) == list(range(60))
     own = Dataset("own", data.train, data.test, None, data.classes, "f")
-    (split, train), (held, val) = training.rows(own, Recipe(val_fraction=0.2), 0)
-    assert (split, held, len(train), len(val)) == (data.train, data.test, 60, 12)
+    (split, train), held_out = training.rows(own, Recipe(val_fraction=0.2), 0)
+    assert held_out is not None
+    assert (split, held_out[0], len(train), len(held_out[1])) == (data.train, data.test, 60, 12)
     assert training.rows(data, Recipe(val_fraction=0), 0)[1] is None
 
 
 def test_a_state_of_another_network_is_refused_with_a_sentence():
     state = built(model="mlp:hidden=17").state()
-    for wrong in (state, {}, built().state() | {"averaging": [{}]}, built().state() | {"sums": {"x": 1}}):
+    wrongs: list[dict[str, Any]] = [
+        state,
+        {},
+        built().state() | {"averaging": [{}]},
+        built().state() | {"sums": {"x": 1}},
+    ]
+    for wrong in wrongs:
         with pytest.raises(Mistake, match="the checkpoint does not fit this run's recipe"):
             built().load_state(wrong)
 

@@ -141,13 +141,13 @@ def test_a_recipe_that_is_not_known_is_refused_with_the_nearest(tmp_path):
 
 def test_an_optimiser_among_the_techniques_is_refused():
     with pytest.raises(Mistake, match="adam belongs in the recipe's optimizer, not in its use"):
-        check(Recipe(use=("adam",)))
+        check(Recipe().replace(use=("adam",)))
     assert switch_on(Recipe(), Use("adam")).optimizer == Use("adam")
 
 
 def test_two_averages_cannot_both_be_on():
     with pytest.raises(Mistake, match=r"clash|only one"):
-        check(Recipe(use=("cross_entropy", "label_smoothing")))
+        check(Recipe().replace(use=("cross_entropy", "label_smoothing")))
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -47,7 +47,7 @@ def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show:
     """A new training of a checked recipe and request."""
     clock = clock or Clock(request.time_s)
     bar = progress_bar(show)
-    with bar or contextlib.nullcontext(), _own_randomness():
+    with bar or contextlib.nullcontext(), _own_state():
         with clock.phase("load"):
             dataset = load(request, bar)
             recipe, notes = adapt(recipe, dataset, request)
@@ -88,9 +88,10 @@ def resume(path: Path | str, *, show: bool = False) -> Run:
         raise Mistake(f"the run {run.path} is damaged: its run.json or data.json lacks or holds {error}") from error
     check(run.recipe)
     bar = progress_bar(show)
-    with run.alone(), bar or contextlib.nullcontext(), _own_randomness():
-        saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else {}
-        if saved and not {"training", "clock", *(["pace"] if request.time_s else [])} <= saved.keys():
+    with run.alone(), bar or contextlib.nullcontext(), _own_state():
+        saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else None
+        parts = {"training", "clock", *(["pace"] if request.time_s else [])}
+        if saved is not None and not (isinstance(saved, dict) and parts <= saved.keys()):
             raise Mistake(f"{run.path / FILE} is damaged: it does not fit this run's request")
         clock = Clock(request.time_s)
         if saved:
@@ -262,7 +263,12 @@ def say(sentence: str, bar: Any = None) -> None:
 
 
 @contextlib.contextmanager
-def _own_randomness() -> Any:
-    """Within, torch's global generator is the training's own; after, it is as it was."""
-    with torch.random.fork_rng():
-        yield
+def _own_state() -> Any:
+    """Within, torch's generator, threads and handling of subnormal numbers are the training's own; after, as before."""
+    threads, flushed = torch.get_num_threads(), float.fromhex("0x1p-1074") == 0
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
