@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from . import recipe as recipes
-from .mistake import Failure, Mistake
+from .mistake import Mistake
 from .recipe import Recipe
 
 Point = dict[str, float]
@@ -147,13 +147,13 @@ class Run:
         return curve
 
     def append(self, point: Point) -> None:
-        """Adds a measurement to the curve. A full disk is a Failure."""
+        """Adds a measurement to the curve. A full disk is a Mistake."""
         path = self.path / "curve.jsonl"
         try:
             with path.open("ab") as file:
                 file.write(json.dumps(point).encode() + b"\n")
         except OSError as error:
-            raise Failure(f"cannot write {path}: {error.strerror or error}") from error
+            raise Mistake(f"cannot write {path}: {error.strerror or error}") from error
 
     def rewind(self, step: int) -> Curve:
         """Drops the measurements after a step (those that a resumed run will make again); gives the rest."""
@@ -168,7 +168,7 @@ def writing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on leaving it is fsynced and renamed over `path`, on an error removed.
 
     So a reader sees the old file or the new one, never a torn one, whatever is killed and when. A full disk or a
-    read-only folder is a Failure with one sentence.
+    read-only folder is a Mistake with one sentence.
     """
     temporary = None
     try:
@@ -187,7 +187,7 @@ def writing(path: Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror or error}") from error
+        raise Mistake(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

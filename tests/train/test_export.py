@@ -16,8 +16,8 @@ from steepest import data, models
 from steepest.mistake import Failure, Mistake
 from steepest.train import export as room
 from steepest.train import trained
+from steepest.train.about import About
 from steepest.train.export import FILES, contract, export
-from steepest.train.trained import About
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import steepest
 from steepest import data
 from steepest.mistake import Mistake
 from steepest.train import checkpoint, trained
+from steepest.train.about import About
 from steepest.train.start import train
-from steepest.train.trained import About
 from steepest.train.training import bind
 
 ABOUT = About(
@@ -248,7 +248,7 @@ def test_techniques_that_change_the_network_are_applied_again(network, tmp_path,
         return Longer(model, torch.nn.Linear(2, size))
 
     real = bind
-    monkeypatch.setattr(trained, "_of", lambda value, family: True)
+    monkeypatch.setattr("steepest.train.about._of", lambda value, family: True)
     monkeypatch.setattr(
         trained, "bind", lambda use: (lambda m: add_layer(m, **use.settings)) if use.name == "add_layer" else real(use)
     )
@@ -291,7 +291,7 @@ def forged(network, change):
     """Writes a file whose checksum is right for a description that may be false."""
     path, tensors = network
     described = json.loads(json.dumps(asdict(ABOUT))) | change
-    digest = checkpoint._digest(json.dumps(described), tensors)
+    digest = checkpoint.sha256(json.dumps(described), tensors)
     save_file(tensors, path, metadata={"steepest": json.dumps({"about": described, "sha256": digest})})
 
 

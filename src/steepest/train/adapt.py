@@ -12,6 +12,8 @@ POINTS = {"model": Use("mlp", hidden="32-32"), "width": None, "optimizer": Use("
 """What takes the place of a recipe for pictures where the data are points."""
 WHITENED = ("speedrun",)
 """The networks whose first layer whitening_init can set."""
+IN_PIXELS = {"pad_crop": "pixels", "cutout": "size"}
+"""Settings that are lengths in an image."""
 NOT_MIRRORED = ("digits", "mnist")
 """Data sets whose mirrored images are no members of their class any more."""
 
@@ -83,6 +85,22 @@ def _leave_out(recipe: Recipe, dataset: Dataset, request: Request, notes: list[s
             reasons.setdefault(why, []).append(use.name)
             recipe = recipe.drop(use.name)
     notes += [f"left out {', '.join(names)}: {why}" for why, names in reasons.items()]
+    return recipe
+
+
+def sized(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
+    """Pixels that a recipe's augmentations move or cut, which are meant for 32 × 32, in proportion to the images."""
+    stored = dataset.train.images.shape[1:]
+    side = recipe.resolution or stored[0]
+    for use in recipe.use if len(stored) == 3 else ():
+        key = IN_PIXELS.get(use.name)
+        if key is None or use.name in request.chosen:
+            continue
+        meant = int(use.settings.get(key, techniques.entry(use.name).settings[key]))
+        fit = max(1, round(meant * side / 32))
+        if fit != meant:
+            notes.append(f"{use.name} takes {fit} pixels, not {meant}: the images are {side} × {side}, not 32 × 32")
+            recipe = recipe.add(Use(use.name, **{**use.settings, key: fit}))
     return recipe
 
 

@@ -25,7 +25,7 @@ def save(path: Path, state: Any) -> None:
     """Writes nested dicts, lists, numbers, text and tensors to one file: temporary file, fsync, rename."""
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_flatten(state, "", tensors), allow_nan=True)
-    digest = _digest(text, tensors)
+    digest = sha256(text, tensors)
     with writing(path) as temporary:
         temporary.write_bytes(serialised(tensors, metadata={"format": FORMAT, "state": text, "sha256": digest}))
 
@@ -43,12 +43,12 @@ def load(path: Path) -> Any:
     if metadata.get("format") != FORMAT:
         raise Mistake(f"{path} was not written by this version of steepest (format {metadata.get('format')!r})")
     text = metadata.get("state", "")
-    if metadata.get("sha256") != _digest(text, tensors):
+    if metadata.get("sha256") != sha256(text, tensors):
         raise Mistake(f"{path} is damaged or was changed: its SHA-256 does not match")
     return _nest(json.loads(text), tensors)
 
 
-def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
+def sha256(text: str, tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

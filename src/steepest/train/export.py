@@ -22,7 +22,8 @@ from torch import nn
 
 from ..mistake import Failure, Mistake, unknown
 from ..run import Run, writing
-from .trained import FILE, About, Trained, load
+from .about import About
+from .trained import FILE, Trained, load
 
 FILES = {"onnx": "model.onnx", "torchscript": "model.pt", "safetensors": FILE}
 """The forms, each with the name of its file."""

@@ -49,7 +49,6 @@ def fit(training: Training, pace: Pace, watch: Watch) -> str:
                 reason = watch.measured(t, measure(t))
                 pace.measured(time.monotonic() - begin)
                 reason = reason or next(filter(None, (rule.should_stop(t.curve) for rule in t.stopping)), None)
-                t.model.train()
             reason = reason or watch.stepped(t, loss)
             if over or reason:
                 break

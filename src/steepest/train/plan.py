@@ -18,12 +18,12 @@ from .request import Request
 from .training import EVALUATE, inference, network, rows
 
 WIDTHS = (8, 16, 32, 48, 64, 96, 128)
-EPOCHS = 4.0
-"""A wider network is worth it only while it still sees each image about so often."""
+EPOCHS, STEPS = 4.0, 300
+"""A wider network is worth it only while it still sees each image about so often, and takes so many steps."""
 MOST_EPOCHS = 200.0
 """More epochs than this bring nothing; the run then ends before its budget."""
-PROBE_S = 0.01
-"""Timing one width takes about this share of the budget at most."""
+PROBE = 0.05
+"""No further width is timed when timing has taken this share of the budget."""
 RESOLUTIONS = (0.75, 0.5, 0.375, 0.25)
 """Shares of the data's own resolution that are tried, down to 24 pixels, where even a narrow network is too slow."""
 SMALLEST = 24
@@ -36,15 +36,16 @@ def choose(
 ) -> tuple[Recipe, ByTime]:
     """The recipe with the width, resolution and epochs that fit the budget, and the pace that keeps it.
 
-    Widths are tried from the narrowest up, each timed on this machine; the widest that still allows `EPOCHS` epochs is
-    taken. Where width 16 allows fewer, lower resolutions are tried. What the person chose stays. Raises Mistake
-    where not even a few steps fit.
+    Widths are tried from the narrowest up, each timed on this machine; the widest that still allows `EPOCHS` epochs and
+    `STEPS` steps is taken. Where width 16 does not allow those epochs, lower resolutions are tried. What the person
+    chose stays. Raises Mistake where not even a few steps fit.
     """
     assert request.time_s is not None
     (_, index), validation = rows(dataset, recipe, request.seed)
     held_out = len(validation[1]) if validation else 0
     last = held_out + (len(dataset.test) if dataset.test else 0)
-    probe = Probe(recipe, dataset, device, PROBE_S * request.time_s)
+    probe = Probe(recipe, dataset, device, PROBE * request.time_s / len(WIDTHS))
+    enough, probed = max(EPOCHS, STEPS * recipe.batch_size / len(index)), clock.elapsed_s + PROBE * request.time_s
 
     def epochs(width: int | None, resolution: int | None) -> float:
         return (clock.left_s - END_S) / (probe.train_s(width, resolution) * len(index))
@@ -58,7 +59,7 @@ def choose(
     if pictures and "width" not in request.chosen:
         width = WIDTHS[0]
         for wider in WIDTHS[1:]:
-            if epochs(wider, resolution) < EPOCHS:
+            if clock.elapsed_s > probed or epochs(wider, resolution) < enough:
                 break
             width = wider
     after = SPARE * probe.infer_s(width, resolution) * last
@@ -112,13 +113,12 @@ class Probe:
 
 
 def best_s(work: Callable[[], object], most_s: float) -> float:
-    """The best time of a few calls after a warm-up; at least two, at most five, in about `most_s` seconds."""
-    work()
-    begin, best = time.monotonic(), float("inf")
-    for number in range(5):
+    """The best time of a few calls: at least one after a warm-up, at most five, in about `most_s` seconds."""
+    best, begin = float("inf"), time.monotonic()
+    for number in range(6):
         start = time.monotonic()
         work()
-        best = min(best, time.monotonic() - start)
+        best = min(best, time.monotonic() - start) if number else best
         if number and time.monotonic() - begin > most_s:
             break
     return best

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from ..data.dataset import Array
 from ..data.folder import workers
 from ..data.images import SUFFIXES, decoded, quiet
 from ..mistake import Mistake
-
-if TYPE_CHECKING:
-    from .trained import About, Trained
+from .about import About
 
 MOST_FILES, MOST_BYTES = 256, 64 << 20
 """Files at once, and bytes of their images at once."""
@@ -34,9 +31,10 @@ class Prediction:
     problem: str | None = None
 
 
-def predict(trained: Trained, paths: Iterable[Path | str], top: int) -> Iterator[Prediction]:
+def predict(
+    about: About, probabilities: Callable[[Array], Array], paths: Iterable[Path | str], top: int
+) -> Iterator[Prediction]:
     """See `Trained.predict`, which has checked what is given."""
-    about = trained.about
     coming = iter(files(paths))
     most = max(1, min(MOST_FILES, MOST_BYTES // (about.stored**2 * about.shape[0])))
     with ThreadPoolExecutor(workers()) as pool:
@@ -44,7 +42,7 @@ def predict(trained: Trained, paths: Iterable[Path | str], top: int) -> Iterator
             with quiet():
                 tried = list(pool.map(lambda one: one[1] or _attempt(one[0], about), part))
             images = [one for one in tried if not isinstance(one, str)]
-            rows: Iterator[Array] = iter(trained.probabilities(np.stack(images)) if images else ())
+            rows: Iterator[Array] = iter(probabilities(np.stack(images)) if images else ())
             for (file, _), one in zip(part, tried, strict=True):
                 if isinstance(one, str):
                     yield Prediction(file, problem=one)

@@ -20,7 +20,7 @@ from ..models.summary import summary
 from ..recipe import Recipe
 from ..run import Run, writing
 from . import checkpoint, machine, plan, trained
-from .adapt import adapt
+from .adapt import adapt, sized
 from .clock import Clock
 from .evaluate import Scores, evaluate
 from .loop import diverged, fit
@@ -56,9 +56,8 @@ def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show:
             pace: BySteps | ByTime
             if request.time_s is not None:
                 recipe, pace = plan.choose(recipe, dataset, request, clock, device)
-                training = build(recipe, dataset, request.seed, device)
-            else:
-                training = build(recipe, dataset, request.seed, device)
+            training = build(sized(recipe, dataset, request, notes), dataset, request.seed, device)
+            if request.time_s is None:
                 pace = BySteps(training.steps)
             run = lay(training, dataset, request, notes, pace)
         for note in notes:

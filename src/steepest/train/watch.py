@@ -101,7 +101,7 @@ class Watcher:
             *([f"{self.speed:,.0f} images/s"] if self.speed else []),
         ]
         assert self.bar is not None and self.task is not None
-        self.bar.update(self.task, completed=self.pace.progress(training.step), figures="  ".join(known))
+        self.bar.update(self.task, completed=round(self.pace.progress(training.step), 9), figures="  ".join(known))
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
