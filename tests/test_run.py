@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steepest.mistake import Failure, Mistake
+from steepest.mistake import Mistake
 from steepest.recipe import Recipe
 from steepest.run import TEMPORARY, Curve, Run, writing
 
@@ -129,8 +129,8 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(run):
     assert sorted(path.name for path in run.path.iterdir()) == ["data.json", "run.json"]
 
 
-def test_a_folder_that_is_gone_is_a_failure(tmp_path):
-    with pytest.raises(Failure, match=r"cannot write .*No such file"), writing(tmp_path / "gone" / "a.json"):
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    with pytest.raises(Mistake, match=r"cannot write .*No such file"), writing(tmp_path / "gone" / "a.json"):
         raise AssertionError
 
 
@@ -226,14 +226,14 @@ def test_remove_takes_the_whole_folder(run):
     assert not run.path.exists() and run.path.parent.is_dir()
 
 
-def test_a_full_disk_is_a_failure_and_the_old_file_is_intact(small_disk):
+def test_a_full_disk_is_told_and_the_old_file_is_intact(small_disk):
     run = Run.draft(small_disk(64)).rename("run")
     run.write("data.json", {"old": True})
-    with pytest.raises(Failure, match=r"cannot write .*No space left"):
+    with pytest.raises(Mistake, match=r"cannot write .*No space left"):
         run.write("data.json", {"new": "x" * 100_000})
     assert run.read("data.json") == {"old": True}
     assert [path.name for path in run.path.iterdir()] == ["data.json"]
-    with pytest.raises(Failure, match=r"cannot write .*No space left"):
+    with pytest.raises(Mistake, match=r"cannot write .*No space left"):
         for step in range(10_000):
             run.append({"step": step, "loss": 0.1})
     assert len(run.curve) > 100

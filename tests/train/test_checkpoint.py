@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from steepest.mistake import Failure, Mistake
+from steepest.mistake import Mistake
 from steepest.train import checkpoint
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"))
@@ -185,11 +185,11 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     assert refused(tmp_path)
 
 
-def test_a_full_disk_is_a_failure_and_the_old_checkpoint_is_intact(small_disk):
+def test_a_full_disk_is_told_and_the_old_checkpoint_is_intact(small_disk):
     path = small_disk(256) / "c"
     checkpoint.save(path, {"weight": torch.ones(1000)})
     for numbers in (100_000, 64_500):
-        with pytest.raises(Failure, match=r"cannot write .*No space left"):
+        with pytest.raises(Mistake, match=r"cannot write .*No space left"):
             checkpoint.save(path, {"weight": torch.zeros(numbers)})
     assert same(checkpoint.load(path), {"weight": torch.ones(1000)})
     assert [each.name for each in path.parent.iterdir()] == ["c"]

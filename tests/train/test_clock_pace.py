@@ -168,6 +168,12 @@ def test_a_first_step_is_not_taken_to_have_lasted_since_the_start(passes):
     assert not ByTime(clock, 6.0, 9.0).over(0)
 
 
+def test_a_step_that_would_pass_the_end_is_not_begun(passes):
+    clock = Clock(100.0)
+    steps, _ = trained(clock, ByTime(clock, 0.0, 98.5, last=1.0), passes, lambda step: 10.0, 0.0)
+    assert steps == 9 and clock.elapsed_s == 90
+
+
 def test_a_budget_is_used_up(passes):
     clock = Clock(100.0)
     steps, measured = trained(clock, ByTime(clock, 0.0, 98.0, last=1.0), passes, lambda step: 0.1, 0.2)

@@ -22,7 +22,7 @@ import steepest
 from steepest.mistake import Failure, Mistake
 from steepest.recipe import Recipe
 from steepest.run import TEMPORARY, Run
-from steepest.train import checkpoint, trained, watch
+from steepest.train import checkpoint, machine, trained, watch
 from steepest.train.request import Request
 
 TIMES = ("time_s", "images_per_s")
@@ -362,9 +362,16 @@ def test_trainings_at_once_into_one_place_do_not_meet(tmp_path):
 
 def test_a_full_disk_ends_a_training_with_a_sentence(small_disk):
     out = small_disk(600)
-    with pytest.raises(Failure, match=r"cannot write .*No space left"):
+    with pytest.raises(Mistake, match=r"cannot write .*No space left"):
         train(out, "nesterov", width=64, use=["adam"])
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_run_that_cannot_be_laid_down_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "environment", lambda: {"not": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        train(tmp_path, "adam")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_signals_are_as_before_after_a_training(tmp_path):
