@@ -15,7 +15,7 @@ from ..recipe import Recipe
 from .clock import Clock
 from .pace import END_S, ByTime
 from .request import Request
-from .training import EVALUATE, inference, network, rows
+from .training import EVALUATE, inference, network, optimizer, rows
 
 WIDTHS = (8, 16, 32, 48, 64, 96, 128)
 EPOCHS, STEPS = 4.0, 300
@@ -82,16 +82,19 @@ class Probe:
         self.trained: dict[tuple[int | None, int | None], float] = {}
 
     def train_s(self, width: int | None, resolution: int | None) -> float:
-        """To train: forward and backward."""
+        """To train: forward, backward and the image's share of the optimiser's step."""
         if (width, resolution) not in self.trained:
-            count = min(self.recipe.micro_batch or self.recipe.batch_size, self.recipe.batch_size)
+            recipe = self.recipe
+            count = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
             model, images = self._network(width, resolution, count)
+            step = optimizer(recipe, model).step
 
             def work() -> None:
-                F.log_softmax(model(images), 1).mean().backward()
                 model.zero_grad(set_to_none=True)
+                F.log_softmax(model(images), 1).mean().backward()
 
-            self.trained[width, resolution] = best_s(work, self.most_s) / count
+            passes_s, step_s = best_s(work, self.most_s), best_s(step, self.most_s)
+            self.trained[width, resolution] = passes_s / count + step_s / recipe.batch_size
         return self.trained[width, resolution]
 
     def infer_s(self, width: int | None, resolution: int | None) -> float:

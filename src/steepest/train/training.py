@@ -153,10 +153,6 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
     for use in of["layers"]:
         model = bind(use)(model)
     _check_parts(recipe, len(index), model)
-    rates = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
-    optimizer = bind(recipe.optimizer)(model.named_parameters(), **rates)
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
     return Training(
         recipe=recipe,
         seed=seed,
@@ -164,7 +160,7 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
         model=model,
         batches=batches,
         validation=held_out,
-        optimizer=optimizer,
+        optimizer=optimizer(recipe, model),
         schedule=bind(recipe.schedule),
         loss=bind(next(iter(of["losses"]), Use("cross_entropy" if dataset.classes else "mse"))),
         augment=[bind(use) for use in of["augment"] if techniques.entry(use.name).card.stage == "batch"],
@@ -176,6 +172,15 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
         classes=dataset.classes,
         shape=tuple(sample.shape[1:]),
     )
+
+
+def optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimiser over a network's parameters; each group's base rate stands in ``initial_lr``."""
+    rates = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+    made: torch.optim.Optimizer = bind(recipe.optimizer)(model.named_parameters(), **rates)
+    for group in made.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return made
 
 
 def _check_parts(recipe: Recipe, count: int, model: nn.Module) -> None:
