@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ..run import Run
 
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Threads that wait for each other sleep instead of spinning, so that another program on the machine does not slow the
-training manyfold. OpenMP reads it when torch is loaded: a program that loads torch first keeps its own policy."""
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+"""Threads that wait for each other spin only briefly, then sleep, so that another busy program on the machine does not
+slow the training many times over. OpenMP reads it when torch is loaded: a program that loads torch first keeps its own
+setting."""
 
 
 class _Room(ModuleType):
