@@ -80,7 +80,7 @@ def runs(
     """List the runs in a folder."""
     from .run import Run
 
-    found = [Run(path.parent) for path in sorted(out.glob("*/run.json"))]
+    found = [Run(path.parent) for path in sorted(out.glob("[!.]*/run.json"))]
     rows = [run.result if run.done else {"run": str(run.path), "ended": None} for run in found]
     columns = ("run", "data", "recipe", "epochs", "val_accuracy", "test_accuracy", "ended")
     show_rows(rows, columns, as_json, "runs")

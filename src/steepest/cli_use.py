@@ -70,7 +70,8 @@ def evaluate(
         pairs = zip(names, found["confusion"], strict=True)
         show_rows([{"": name} | dict(zip(names, row, strict=True)) for name, row in pairs], ("", *names), False, "")
     print("\nmost confident mistakes")
-    show_rows(found["mistakes"][:10], ("split", "row", "true", "predicted", "probability"), False, "mistakes")
+    place = ("file",) if any(row["file"] for row in found["mistakes"]) else ("split", "row")
+    show_rows(found["mistakes"][:10], (*place, "true", "predicted", "probability"), False, "mistakes")
     return None
 
 

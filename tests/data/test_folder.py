@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,4 +288,18 @@ def test_the_same_folder_gives_the_same_file_however_many_threads(tmp_path, monk
     monkeypatch.setattr(folder, "CHUNK", 3)
     two = _load(root, data_dir=tmp_path / "b")
     assert one.fingerprint == two.fingerprint
-    assert records.Records(next((tmp_path / "a" / "records").iterdir())).about["files"] == 20
+    assert records.Records(next((tmp_path / "a" / "records").iterdir())).about["splits"]["test"][1] == 20
+
+
+def test_each_image_knows_its_file(tmp_path):
+    for name in ("cat", "dog ü"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            shade = 20 * number + 10 * (name == "cat")
+            Image.new("L", (16, 16), shade).save(tmp_path / "set" / name / f"{number}.png")
+    found = _load(tmp_path / "set", data_dir=tmp_path / "cache")
+    for split in (found.train, found.test):
+        for image, target, file in zip(split.images, split.targets, split.files, strict=True):
+            name, number = Path(file).parent.name, int(Path(file).stem)
+            assert found.classes[target] == name
+            assert image[0, 0, 0] == 20 * number + 10 * (name == "cat")

@@ -38,11 +38,13 @@ class Split:
     """Images and their targets, row by row.
 
     images: (N,H,W,C) uint8 with C 1 or 3, or (N,D) float32; an ndarray, a read-only memmap or `Records`.
-    targets: (N,) int64 class indices, or (N,) float32 for regression.
+    targets: (N,) int64 class indices, or (N,) float32 for regression. files: each image's file, relative to the
+    data set's folder; empty where the images do not come from files.
     """
 
     images: Images
     targets: Array
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):

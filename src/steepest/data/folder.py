@@ -30,7 +30,7 @@ TEST_SHARE = 0.15
 FIXED_SEED = 0
 SMALLEST, LARGEST = 16, 128
 CHUNK = 128
-FORM = 1
+FORM = 2
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ def build(found: Listing, place: Path, size: int | None, progress: Progress | No
     size = size or square(headers)
     channels = 1 if all(grey for _, grey in good) else 3
     skipped: list[str] = []
-    about: dict[str, Any] = {"state": state, "splits": {}, "skipped": skipped, "files": len(found.files)}
+    paths: list[str] = []
+    about: dict[str, Any] = {"state": state, "splits": {}, "skipped": skipped, "paths": paths}
     done = 0
     with Writer(place, found.classes, about) as writer, quiet(), ThreadPoolExecutor(workers()) as pool:
         for name, numbers in _order(found).items():
@@ -209,6 +210,8 @@ def build(found: Listing, place: Path, size: int | None, progress: Progress | No
                 if kept:
                     labels = np.array([found.files[part[i]][1] for i in kept], np.int64)
                     writer.append(np.stack([arrays[i] for i in kept]), labels)
+                    inside = (found.files[part[i]][2].relative_to(found.folder) for i in kept)
+                    paths += [os.fsencode(path).decode(errors="replace") for path in inside]
                 done += len(part)
                 if progress:
                     progress("decoding images", done, len(found.files))
@@ -282,11 +285,12 @@ def from_records(records: Records, name: str, source: str) -> Dataset:
     if not told:
         cut = len(records) - max(1, round(TEST_SHARE * len(records)))
         told = {"train": [0, cut], "test": [cut, len(records)]}
+    paths = tuple(str(path) for path in records.about.get("paths", ()))
     parts: dict[str, Split | None] = dict.fromkeys(_parts())
     for part, (start, stop) in told.items():
         if part in parts and stop > start:
             view = records.slice(start, stop)
-            parts[part] = Split(view.images(), view.targets)
+            parts[part] = Split(view.images(), view.targets, paths[start:stop] if len(paths) == len(records) else ())
     train = parts["train"]
     if train is None:
         raise Mistake(f"{records.path} has no rows to train on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,19 @@ class Assessment:
     def as_dict(self, most: int = 20) -> dict[str, Any]:
         """Plain data, ready for JSON: what ``evaluate --json`` prints. low, high: 95 % Wilson interval of accuracy.
 
-        most: how many mistakes. Each tells the split and row of the data set that it is of.
+        most: how many mistakes. Each tells the split and row of the data set that it is of, and its file if it has one.
         """
         found, head = self.scores, {"run": str(self.run), "data": self.data, "split": self.split}
         figures: dict[str, Any] = {"n": found.n, "loss": found.loss, "accuracy": found.accuracy}
         if not self.classes:
             return head | figures
         low, high = wilson(found.correct, found.n)
-        names = [(part, int(row)) for part, _, index in self.parts for row in index]
+        names = [(name, int(row), part.files) for name, part, index in self.parts for row in index]
         mistakes = [
             {
                 "split": names[row][0],
                 "row": names[row][1],
+                "file": names[row][2][names[row][1]] if names[row][2] else None,
                 "true": self.classes[int(found.targets[row])],
                 "predicted": self.classes[predicted],
                 "probability": probability,
@@ -128,7 +129,7 @@ def _matched(part: Split, dataset: Dataset, trained: Trained) -> Split:
         raise Mistake(
             f"{dataset.name} has classes that the network does not know: {_few(strange)}; it knows {_few(known)}"
         )
-    return Split(part.images, np.array([known.index(name) for name in dataset.classes])[part.targets])
+    return replace(part, targets=np.array([known.index(name) for name in dataset.classes])[part.targets])
 
 
 def _few(names: Sequence[str]) -> str:

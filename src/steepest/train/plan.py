@@ -15,7 +15,7 @@ from ..recipe import Recipe
 from .clock import Clock
 from .pace import END_S, ByTime
 from .request import Request
-from .training import EVALUATE, inference, network, optimizer, rows
+from .training import EVALUATE, check_parts, inference, network, optimizer, rows
 
 WIDTHS = (8, 16, 32, 48, 64, 96, 128)
 EPOCHS, STEPS = 4.0, 300
@@ -87,6 +87,7 @@ class Probe:
             recipe = self.recipe
             count = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
             model, images = self._network(width, resolution, count)
+            check_parts(recipe, recipe.batch_size, model)
             step = optimizer(recipe, model).step
 
             def work() -> None:

@@ -83,7 +83,8 @@ def resume(path: Path | str, *, show: bool = False) -> Run:
         request = Request(**run.read("run.json")["request"])
         threads, begun = int(run.read("run.json")["threads"]), run.read("data.json")["fingerprint"]
         limits = run.read("run.json")["pace"]
-    except (KeyError, TypeError, ValueError) as error:
+        begun_on = torch.device(run.read("run.json")["device"]).type
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Mistake(f"the run {run.path} is damaged: its run.json or data.json lacks or holds {error}") from error
     check(run.recipe)
     bar = progress_bar(show)
@@ -100,7 +101,7 @@ def resume(path: Path | str, *, show: bool = False) -> Run:
             if dataset.fingerprint != begun:
                 raise Mistake(f"the data {request.data} are not those that the run {run.path} began with")
         with clock.phase("prepare"):
-            device = machine.prepare(request.device, threads)
+            device = machine.prepare(begun_on, threads)
             training = build(run.recipe, dataset, request.seed, device)
             if saved:
                 training.load_state(saved["training"])

@@ -152,7 +152,7 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
         bind(use)(model, sample, generator=torch.Generator(device).manual_seed(seed))
     for use in of["layers"]:
         model = bind(use)(model)
-    _check_parts(recipe, len(index), model)
+    check_parts(recipe, len(index), model)
     return Training(
         recipe=recipe,
         seed=seed,
@@ -183,7 +183,7 @@ def optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     return made
 
 
-def _check_parts(recipe: Recipe, count: int, model: nn.Module) -> None:
+def check_parts(recipe: Recipe, count: int, model: nn.Module) -> None:
     """Raises Mistake where a network with batch statistics would see one image at a time."""
     size = min(recipe.batch_size, count)
     least = size // -(-size // (recipe.micro_batch or size))
