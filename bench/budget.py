@@ -49,6 +49,10 @@ def train(data: str, budget: str, seed: int, data_dir: str | None, kept: Path | 
             kept.mkdir(parents=True)
             for name in KEPT:
                 shutil.copy(Path(result["run"]) / name, kept)
+            for name, field in (("data.json", "source"), ("result.json", "run")):  # where it lay is of no interest
+                told = json.loads((kept / name).read_text(encoding="utf-8"))
+                told[field] = Path(told[field]).name
+                (kept / name).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return result | {"wall_s": round(wall_s, 3)}
 
 

@@ -54,7 +54,7 @@ def choose(
     pictures = len(dataset.train.images.shape) == 4
     if pictures and "resolution" not in request.chosen:
         side = dataset.train.images.shape[1]
-        steps = [None, *(int(side * share) for share in RESOLUTIONS if side * share >= SMALLEST)]
+        steps = [recipe.resolution, *(int(side * share) for share in RESOLUTIONS if side * share >= SMALLEST)]
         resolution = next((step for step in steps if epochs(WIDTHS[1], step) >= EPOCHS), steps[-1])
     if pictures and "width" not in request.chosen:
         width = WIDTHS[0]

@@ -56,6 +56,8 @@ def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show:
             pace: BySteps | ByTime
             if request.time_s is not None:
                 recipe, pace = plan.choose(recipe, dataset, request, clock, device)
+                width = f"width {recipe.width}, " if recipe.width else ""
+                notes.append(f"{request.time_s:g} s on this machine: {width}about {recipe.epochs:g} epochs")
             training = build(sized(recipe, dataset, request, notes), dataset, request.seed, device)
             if request.time_s is None:
                 pace = BySteps(training.steps)

@@ -1,0 +1,76 @@
+"""Runs another bench and files what it saw as a record (see records/README.md).
+
+    python bench/record.py NAME SCRIPT [ARGUMENT …]        e.g. python bench/record.py loop bench/loop.py
+
+The record lies in records/DAY_NAME/: record.json, and beside it bench.json, which is what the bench printed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interleave import machine
+
+RECORDS = Path(__file__).parents[1] / "records"
+UNITS = {"_s": "s", "_gb": "GB", "kills": "count", "trainings": "count", "models_equal": "count", "torn": "count"}
+Figure = tuple[str, dict[str, Any]]
+
+
+def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
+    """Every ratio, accuracy and number with a unit in what a bench printed, under a name that tells what it is."""
+    for row in seen.get("rows", ()):
+        yield from figures({key: value for key, value in row.items() if key != "what"}, row["what"])
+    for key, value in seen.items():
+        told = key.removesuffix("_s").removesuffix("_gb").replace("_", " ")
+        name = f"{what}, {told}" if what else told
+        unit = next((unit for end, unit in UNITS.items() if key.endswith(end)), None)
+        if isinstance(value, dict) and {"median", "low", "high"} <= value.keys():
+            ends = {"low": value["low"], "high": value["high"], "interval": "95 %, bootstrap over rounds"}
+            yield name, {"value": value["median"], "unit": "ratio"} | ends
+        elif key == "ratio":
+            yield from figures(value, what)
+        elif key == "test_accuracy":
+            ends = {"low": min(value), "high": max(value), "interval": "range of the runs"}
+            yield name, {"value": sum(value) / len(value), "unit": "fraction"} | ends
+        elif unit and isinstance(value, int | float) and not isinstance(value, bool) and "limit" not in key:
+            short = unit == "s" and value < 1
+            yield name, {"value": 1000 * value, "unit": "ms"} if short else {"value": value, "unit": unit}
+
+
+def rounds(seen: Any) -> int:
+    """The least n that a bench tells of; 1 where it tells none."""
+    if isinstance(seen, dict):
+        own = [seen["n"]] if isinstance(seen.get("n"), int) else []
+        return min(own + [rounds(value) for value in seen.values() if isinstance(value, dict | list)], default=1)
+    return min((rounds(value) for value in seen if isinstance(value, dict)), default=1) if seen else 1
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit((__doc__ or "").strip())
+    name, *command = sys.argv[1:]
+    described = machine()
+    done = subprocess.run([sys.executable, *command, "--json"], check=True, stdout=subprocess.PIPE, text=True)
+    seen = json.loads(done.stdout)
+    record = {
+        "what": (Path(command[0]).read_text(encoding="utf-8").partition("\n")[0]).strip('"'),
+        "command": f"python {' '.join(command)}",
+        "commit": described["commit"],
+        "machine": described,
+        "n": rounds(seen.get("rows", seen)),
+        "figures": dict(figures(seen)),
+        "note": "",
+    }
+    folder = RECORDS / f"{described['day']}_{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in (("record.json", record), ("bench.json", seen)):
+        (folder / file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from record import figures, rounds
+
+RATIO = {"median": 2.0, "low": 1.5, "high": 2.5, "n": 6}
+
+
+def test_every_ratio_is_a_figure_with_its_interval():
+    seen = {"rows": [{"what": "a", "ratio": RATIO}, {"what": "b", "ratio": {"x / y": RATIO}}], "machine": {"cores": 2}}
+    found = dict(figures(seen))
+    assert set(found) == {"a, ratio", "b, x / y"}
+    assert all((f["value"], f["low"], f["high"], f["unit"]) == (2.0, 1.5, 2.5, "ratio") for f in found.values())
+
+
+def test_times_and_accuracies_are_figures_and_limits_are_not():
+    row = {"what": "train", "median_s": 12.5, "limit_s": 20.0, "n": 3, "test_accuracy": [0.9, 1.0]}
+    found = dict(figures({"rows": [row]}))
+    assert found["train, median"] == {"value": 12.5, "unit": "s"}
+    accuracy = found["train, test accuracy"]
+    assert (accuracy["value"], accuracy["low"], accuracy["high"]) == (0.95, 0.9, 1.0)
+    assert len(found) == 2
+    assert dict(figures({"rows": [row | {"median_s": 0.25}]}))["train, median"] == {"value": 250.0, "unit": "ms"}
+
+
+def test_memory_and_counts_are_figures_and_yes_or_no_is_not():
+    found = dict(figures({"vm_hwm_gb": 1.25, "kills": 100, "good": True, "limit_gb": 2.0}))
+    assert found == {"vm hwm": {"value": 1.25, "unit": "GB"}, "kills": {"value": 100, "unit": "count"}}
+
+
+def test_n_is_the_least_that_any_row_tells():
+    assert rounds([{"ratio": RATIO}, {"n": 3}]) == 3
+    assert rounds({"vm_hwm_gb": 1.0}) == 1
