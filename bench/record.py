@@ -42,12 +42,12 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
             yield name, {"value": 1000 * value, "unit": "ms"} if short else {"value": value, "unit": unit}
 
 
-def rounds(seen: Any) -> int:
-    """The least n that a bench tells of; 1 where it tells none."""
+def rounds(seen: Any) -> list[int]:
+    """Every n that a bench tells of."""
     if isinstance(seen, dict):
         own = [seen["n"]] if isinstance(seen.get("n"), int) else []
-        return min(own + [rounds(value) for value in seen.values() if isinstance(value, dict | list)], default=1)
-    return min((rounds(value) for value in seen if isinstance(value, dict)), default=1) if seen else 1
+        return own + [n for value in seen.values() for n in rounds(value)]
+    return [n for value in seen for n in rounds(value)] if isinstance(seen, list) else []
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
         "command": f"python {' '.join(command)}",
         "commit": described["commit"],
         "machine": described,
-        "n": rounds(seen.get("rows", seen)),
+        "n": min(rounds(seen), default=1),
         "figures": dict(figures(seen)),
         "note": "",
     }

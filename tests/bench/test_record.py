@@ -27,6 +27,6 @@ def test_memory_and_counts_are_figures_and_yes_or_no_is_not():
     assert found == {"vm hwm": {"value": 1.25, "unit": "GB"}, "kills": {"value": 100, "unit": "count"}}
 
 
-def test_n_is_the_least_that_any_row_tells():
-    assert rounds([{"ratio": RATIO}, {"n": 3}]) == 3
-    assert rounds({"vm_hwm_gb": 1.0}) == 1
+def test_every_n_is_found():
+    assert rounds({"rows": [{"ratio": {"x / y": RATIO}, "images_per_s": {"x": 1}}, {"n": 3}]}) == [6, 3]
+    assert rounds({"vm_hwm_gb": 1.0}) == []
