@@ -82,8 +82,8 @@ def go_on(out: Path, seed: int, epochs: float | None) -> None:
 
 
 def parts(out: Path) -> list[Path]:
-    """Files that are being written, or were when their writer was killed."""
-    return [path for path in out.glob("*/.*") if path.name.endswith(TEMPORARY)]
+    """Files of a run that are being written, or were when their writer was killed."""
+    return [path for path in out.glob("[!.]*/.*") if path.name.endswith(TEMPORARY)]
 
 
 def wait(pid: int, most_s: float, until: Callable[[], Any] = lambda: False) -> int | None:

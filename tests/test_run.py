@@ -237,3 +237,10 @@ def test_a_full_disk_is_told_and_the_old_file_is_intact(small_disk):
         for step in range(10_000):
             run.append({"step": step, "loss": 0.1})
     assert len(run.curve) > 100
+
+
+def test_a_draft_that_a_killed_process_left_is_removed_and_a_young_one_is_not(tmp_path):
+    old, young = Run.draft(tmp_path), Run.draft(tmp_path)
+    os.utime(old.path, (0, 0))
+    Run.draft(tmp_path)
+    assert not old.path.exists() and young.path.exists()

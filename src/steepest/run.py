@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +64,15 @@ class Run:
 
     @staticmethod
     def draft(out: Path) -> Run:
-        """A new, hidden folder under `out`, to be filled and then renamed: so a run appears whole or not at all."""
+        """A new, hidden folder under `out`, to be filled and then renamed: so a run appears whole or not at all.
+
+        Filling takes a moment: one that is an hour old is the leftover of a killed process, and is removed.
+        """
         try:
             out.mkdir(parents=True, exist_ok=True)
+            for old in out.glob(".new-*"):
+                if time.time() - old.stat().st_mtime > 3600:
+                    shutil.rmtree(old, ignore_errors=True)
             path = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
             path.chmod(0o777 & ~_umask())
         except OSError as error:
