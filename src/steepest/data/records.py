@@ -240,10 +240,11 @@ class Records:
     def _pread_into(self, offset: int, buffer: Bytes) -> None:
         view, done = buffer.data, 0
         while done < len(view):
-            got = os.preadv(self._handle, [view[done:]], offset + done)
-            if got == 0:
+            part = os.pread(self._handle, min(len(view) - done, BLOCK_BYTES), offset + done)
+            if not part:
                 raise self._corrupt("it was cut off while it was read")
-            done += got
+            view[done : done + len(part)] = part
+            done += len(part)
 
     def _block(self, block: int) -> Bytes:
         """The bytes of one block, checked."""
