@@ -13,19 +13,15 @@ from typing import Any
 
 import torch
 
-from ..mistake import Mistake, unknown
-
-DEVICES = ("auto", "cpu", "cuda")
+from ..mistake import Mistake
+from .request import check_machine
 
 
 def check(device: str, threads: int | None) -> None:
     """Raises Mistake for a device or a number of threads that this machine does not have."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    check_machine(device, threads)
     if device == "cuda" and not torch.cuda.is_available():
         raise Mistake("device 'cuda' was asked for, but PyTorch finds no GPU on this machine: use --device cpu")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise Mistake(f"threads must be in [1, 1024]: got {threads}")
 
 
 def prepare(device: str, threads: int | None) -> torch.device:
@@ -41,7 +37,8 @@ def prepare(device: str, threads: int | None) -> torch.device:
 def keep_freed_memory() -> None:
     """Tells glibc to keep freed memory instead of returning each big tensor's pages and faulting them in again.
 
-    mallopt(M_MMAP_THRESHOLD = -3, 1 GiB), mallopt(M_TRIM_THRESHOLD = -1, 4 GiB - 1). No-op where there is no glibc.
+    M_MMAP_MAX (-4) to 0, so that no tensor is mapped by itself; M_TRIM_THRESHOLD (-1) to its largest. No-op where there
+    is no glibc.
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

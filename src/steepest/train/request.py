@@ -15,6 +15,7 @@ from ..mistake import Mistake, unknown
 from ..recipe import FIELDS, Recipe, Use
 from ..techniques.card import REQUIRED
 
+DEVICES = ("auto", "cpu", "cuda")
 SINGLE = {"optimizers": "optimizer", "schedules": "schedule"}
 """Families that have a field of the recipe to themselves."""
 
@@ -52,10 +53,7 @@ class Request:
             raise Mistake(f"seed must be a whole number from 0 to 2^63 - 1: got {self.seed!r}")
         if not (_number(self.checkpoint_s) and self.checkpoint_s > 0):
             raise Mistake(f"checkpoint_s must be above 0 s: got {self.checkpoint_s!r}")
-        if self.threads is not None and not (type(self.threads) is int and 1 <= self.threads <= 1024):
-            raise Mistake(f"threads must be a whole number in [1, 1024]: got {self.threads!r}")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise unknown("device", str(self.device), ("auto", "cpu", "cuda"))
+        check_machine(self.device, self.threads)
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"chosen": list(self.chosen)}
@@ -137,6 +135,14 @@ def switch_on(recipe: Recipe, use: Use) -> Recipe:
     """The recipe with a technique on: in its own field for optimisers and schedules, else among `use`."""
     family = techniques.entry(use.name).family
     return recipe.replace(**{SINGLE[family]: use}) if family in SINGLE else recipe.add(use)
+
+
+def check_machine(device: str, threads: int | None) -> None:
+    """Raises Mistake for a device or a number of threads that no machine has."""
+    if threads is not None and not (type(threads) is int and 1 <= threads <= 1024):
+        raise Mistake(f"threads must be a whole number in [1, 1024]: got {threads!r}")
+    if device not in DEVICES:
+        raise unknown("device", str(device), DEVICES)
 
 
 def check(recipe: Recipe) -> None:
