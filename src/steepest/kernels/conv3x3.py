@@ -64,8 +64,11 @@ def _watched() -> bool:
 class Conv3x3(nn.Conv2d):
     """torch.nn.Conv2d, its state_dict and settings, computed by `conv3x3` wherever that serves."""
 
+    folds = True  # what stands behind it may be absorbed into its weights
+
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if input.dim() == 4 and fits(self) and input.shape[1] == self.in_channels and min(input.shape[2:]) >= 3:
+        known = not _watched() and input.dim() == 4 and input.shape[1] == self.in_channels
+        if known and fits(self) and min(input.shape[2:]) >= 3:
             return conv3x3(input, weight, bias, _padding(self))
         y: torch.Tensor = super()._conv_forward(input, weight, bias)
         return y

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .. import models, techniques
+from ..kernels import conv3x3
 from ..recipe import Recipe, Use
 from ..techniques import bind
 from .evaluate import Infer
@@ -30,7 +31,7 @@ def network(
     layers: Iterable[Use] = (),
     init: Callable[[nn.Module], None] | None = None,
 ) -> nn.Module:
-    """A network for inputs of `shape`, in the layout that the machine likes, drawn from torch's generator.
+    """A network for inputs of `shape`, drawn from torch's generator, in the layout and kernels that the machine likes.
 
     classes 0 is a regression: one output. init: sets the weights, before the layers' techniques are put in.
     """
@@ -39,7 +40,9 @@ def network(
         init(model)
     for layer in layers:
         model = bind(layer, classes=classes or 1)(model)
-    return model.to(memory_format=torch.channels_last) if len(shape) == 3 else model  # type: ignore[call-overload]
+    if len(shape) == 3:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return conv3x3.apply(model) if torch.device(device).type == "cpu" else model
 
 
 def optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:

@@ -75,9 +75,10 @@ class _Tracer(fx.Tracer):
 
 def _match(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether a norm computes what torch's does, on just what a layer that is torch's own gives."""
+    takes = type(layer) in LAYERS or bool(getattr(layer, "folds", False))
     folds = type(norm) in PLAIN or bool(getattr(norm, "folds", False))
     hooks = [hook for part in (layer, norm) for hook in (*part._forward_hooks, *part._forward_pre_hooks)]
-    if type(layer) not in LAYERS or not folds or hooks or norm.running_mean is None:
+    if not takes or not folds or hooks or norm.running_mean is None:
         return False
     width: Any = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     flat = isinstance(norm, nn.SyncBatchNorm) or surgery.is_flat(norm) is not isinstance(layer, nn.Conv2d)
