@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from steepest.kernels.conv3x3 import Conv3x3
+from steepest.models.summary import summary
 from steepest.recipe import Use
 from steepest.train.parts import inference, network
 
@@ -26,3 +27,10 @@ def test_batch_norms_fold_into_compiled_convolutions():
     x = torch.randn(4, *SHAPE)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     torch.testing.assert_close(infer(folded, x), net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_operations_are_counted_alike_with_compiled_convolutions(monkeypatch):
+    net = network(Use("resnet9"), 4, 10, SHAPE, "cpu")
+    counted = summary(net, SHAPE)
+    monkeypatch.setenv("STEEPEST_KERNELS", "off")
+    assert counted == summary(net, SHAPE) and counted.flops_per_image > 1e6

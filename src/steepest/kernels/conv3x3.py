@@ -50,13 +50,14 @@ def serves(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 
 def _watched() -> bool:
-    """Whether PyTorch must see the convolution: autocast, compilers, tracers, function transforms, dual numbers."""
+    """Whether PyTorch must see the convolution: autocast, compilers, tracers, transforms, dual numbers, counters."""
     return (
         torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 
