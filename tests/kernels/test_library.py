@@ -61,7 +61,7 @@ def test_two_processes_that_build_at_once_leave_one_whole_library(tmp_path):
 
 @has_compiler
 def test_a_damaged_library_is_built_anew(tmp_path, quick):
-    made = tmp_path / f"conv3x3-{library._key(library.find_compiler(), ())}.so"
+    made = tmp_path / f"kernels-{library._key(library.find_compiler(), ())}.so"
     made.write_bytes(b"not a library")
     assert library.built(tmp_path).steepest_conv
     assert list(tmp_path.iterdir()) == [made] and made.read_bytes()[:4] == b"\x7fELF"
@@ -77,11 +77,13 @@ def test_the_name_follows_source_compiler_flags_and_processor(tmp_path, monkeypa
     }
     monkeypatch.setattr(library, "_processor", lambda: iter(["another"]))
     names.add(library._key(compiler, ()))
-    source = tmp_path / "conv3x3.cpp"
-    source.write_text("int nothing;")
-    monkeypatch.setattr(library, "SOURCE", source)
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    for name in ("one.cpp", "two.cpp", "shared.h"):
+        (tmp_path / name).write_text(f"int {name[:3]};")
+        names.add(library._key(compiler, ()))
+    (tmp_path / "notes.txt").write_text("no part of it")
     names.add(library._key(compiler, ()))
-    assert len(names) == 5
+    assert len(names) == 7
 
 
 @has_compiler
@@ -92,10 +94,10 @@ def test_the_next_flags_are_tried_where_the_compiler_does_not_know_the_first(tmp
 
 @has_compiler
 def test_a_source_that_does_not_compile_is_told_by_its_error(tmp_path, quick, monkeypatch):
-    source = tmp_path / "conv3x3.cpp"
-    source.write_text("int wrong = nowhere;")
-    monkeypatch.setattr(library, "SOURCE", source)
-    with pytest.raises(Failure, match=r"does not compile conv3x3\.cpp: .*nowhere"):
+    (tmp_path / "right.cpp").write_text("int right = 1;")
+    (tmp_path / "wrong.cpp").write_text("int wrong = nowhere;")
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    with pytest.raises(Failure, match=r"does not compile the kernels: .*wrong\.cpp.*nowhere"):
         library.built(tmp_path / "made")
     assert not list((tmp_path / "made").iterdir())
 
@@ -112,14 +114,14 @@ def test_without_a_compiler_pytorchs_serves_and_one_sentence_says_so(tmp_path):
     out, told = ended(started(twice, tmp_path, PATH=str(tmp_path), CXX=""))
     assert out == f"False {SUM}"
     assert told.count("\n") == 0 and told.startswith(
-        "PyTorch's convolution serves in the place of the compiled one: no C++"
+        "PyTorch's own kernels serve in the place of the compiled ones: no C++"
     )
 
 
 def test_a_cache_that_cannot_be_written_is_told_too(tmp_path):
     (tmp_path / "steepest").write_text("a file in the way")
     out, told = ended(started(USE, tmp_path))
-    assert out == f"False {SUM}" and told.startswith("PyTorch's convolution serves")
+    assert out == f"False {SUM}" and told.startswith("PyTorch's own kernels serve")
 
 
 def test_switched_off_nothing_is_built_and_nothing_said(tmp_path):
@@ -140,7 +142,7 @@ def driver(folder, *flags):
         "-std=c++17",
         *flags,
         "-pthread",
-        f"-I{library.SOURCE.parent}",
+        f"-I{library.FOLDER}",
         "-o",
         str(made),
     ]

@@ -14,60 +14,30 @@
 // distance between two tiles of a product's rows is a constant. U, the transformed weights: [frequency][panel][C][2L].
 // Vectors are the compiler's own (GCC, Clang), so that AVX-512, AVX2, SSE and NEON come from this one source.
 
+#include "cpu.h"
+
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
-#include <thread>
 #include <type_traits>
-#include <vector>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
 namespace {
 
-using Index = std::int64_t;
-
-// Lanes, rows of a product's register block, and rows of one of the weight gradient's (each times two vectors).
+// Rows of a product's register block, and rows of one of the weight gradient's (each times two vectors).
 #if defined(__AVX512F__)
-constexpr int L = 16, ROWS = 12, GRAD_ROWS = 8;
+constexpr int ROWS = 12, GRAD_ROWS = 8;
 #elif defined(__AVX__)
-constexpr int L = 8, ROWS = 6, GRAD_ROWS = 4;
+constexpr int ROWS = 6, GRAD_ROWS = 4;
 #elif defined(__aarch64__)
-constexpr int L = 4, ROWS = 12, GRAD_ROWS = 4;
+constexpr int ROWS = 12, GRAD_ROWS = 4;
 #else
-constexpr int L = 4, ROWS = 6, GRAD_ROWS = 4;
+constexpr int ROWS = 6, GRAD_ROWS = 4;
 #endif
-
-typedef float Vec __attribute__((vector_size(L * sizeof(float))));
-typedef float Loose __attribute__((vector_size(L * sizeof(float)), aligned(4), may_alias));
-
-#define INLINE inline __attribute__((always_inline))
-#define IN_PLACE __attribute__((always_inline))  // of a lambda
-
-INLINE Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
-INLINE void store(float* p, Vec v) { *reinterpret_cast<Loose*>(p) = v; }
-
-INLINE void store_first(float* p, const Vec& v, Index count) {
-    float lanes[L];
-    std::memcpy(lanes, &v, sizeof v);
-    const float* from = lanes;
-    for (int step = L / 2; step; step /= 2)
-        if (count & step) {
-            std::memcpy(p, from, step * sizeof(float));
-            p += step;
-            from += step;
-        }
-}
-
-INLINE Vec load_first(const float* p, Index count) {
-    float lanes[L] = {};
-    std::memcpy(lanes, p, count * sizeof(float));
-    return load(lanes);
-}
 
 // ---- Loops whose index is a constant in the body.
 
@@ -228,45 +198,6 @@ INLINE void both_sides(In&& in, Out&& out) {
         times<T>(half[i], done);
         each<T::rows>([&](auto j) IN_PLACE { out(i, j, done[j]); });
     }
-}
-
-// ---- Threads: those of the OpenMP runtime that PyTorch uses where there is one, else fresh ones.
-
-using OpenMP = void (*)(void (*)(void*), void*, unsigned, unsigned);
-std::atomic<OpenMP> openmp{nullptr};
-
-// Calls body(worker) once on each of up to `threads` threads; worker is from 0.
-template <class F>
-void parallel(int threads, F&& body) {
-    if (threads <= 1) return body(0);
-    struct Team {
-        F& body;
-        std::atomic<int> worker{0};
-    } team{body};
-    auto run = [](void* given) {
-        Team& team = *static_cast<Team*>(given);
-        team.body(team.worker++);
-    };
-    if (OpenMP start = openmp.load()) return start(run, &team, static_cast<unsigned>(threads), 0);
-    std::vector<std::thread> others;
-    for (int i = 1; i < threads; i++) {
-        try {
-            others.emplace_back(run, &team);
-        } catch (...) {  // no more threads to be had: those there are do the work
-            break;
-        }
-    }
-    run(&team);
-    for (auto& other : others) other.join();
-}
-
-// Divides `count` jobs between the threads as they come: body(worker, job).
-template <class F>
-void divide(int threads, Index count, F&& body) {
-    std::atomic<Index> next{0};
-    parallel(static_cast<int>(std::min<Index>(threads, count)), [&](int worker) {
-        for (Index job; (job = next++) < count;) body(worker, job);
-    });
 }
 
 // ---- Memory that a calling thread keeps between calls: fresh pages would cost more than the work.
@@ -598,7 +529,9 @@ int best_tile(Index n, Index h, Index w, Index c, Index k) {
 extern "C" {
 
 // The function GOMP_parallel of the OpenMP runtime whose threads to use; null for threads of our own.
-void steepest_threads(void* function) { openmp = reinterpret_cast<OpenMP>(function); }
+void steepest_threads(void* function) {
+    steepest::openmp = reinterpret_cast<steepest::OpenMP>(function);
+}
 
 // y (N, H + 2 pad - 2, W + 2 pad - 2, K) of x (N, H, W, C), both dense. w: (K, C, 3, 3) at the strides (in floats) given;
 // turned: filters turned by 180 degrees. pad: 0 to 2. tile: 2 to 4, or 0 for the best. Gives 0, or 1 for want of memory.

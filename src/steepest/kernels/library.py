@@ -1,6 +1,6 @@
 """The compiled part: built by this machine's compiler at first use, kept in the user's cache, called through ctypes.
 
-The name of a library in the cache is a hash of all that decides it: source, compiler, flags and processor. It is built
+The name of a library in the cache is a hash of all that decides it: sources, compiler, flags and processor. It is built
 beside its place and moved there whole, so any number of processes may build at once. `STEEPEST_KERNELS=off` in the
 environment switches the compiled part off.
 """
@@ -26,7 +26,8 @@ import torch
 from steepest.cache import cache_dir
 from steepest.mistake import Failure
 
-SOURCE = Path(__file__).with_name("conv3x3.cpp")
+FOLDER = Path(__file__).parent
+"""Whose C++ sources, with their headers, become one library."""
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread")
 """A product and a sum may become one operation, rounded once; nothing else is loosened."""
@@ -56,20 +57,20 @@ def _once() -> ctypes.CDLL | None:
         return _declared(built())
     except (OSError, Failure, subprocess.SubprocessError) as problem:
         reason = " ".join(str(problem).split())
-        print(f"PyTorch's convolution serves in the place of the compiled one: {reason}", file=sys.stderr)
+        print(f"PyTorch's own kernels serve in the place of the compiled ones: {reason}", file=sys.stderr)
         return None
 
 
 def built(folder: Path | None = None) -> ctypes.CDLL:
     """Builds the library where `folder` (kernels/ in the user's cache) has none that fits, and loads it.
 
-    Raises Failure where there is no compiler, or none that takes the source.
+    Raises Failure where there is no compiler, or none that takes the sources.
     """
     compiler = find_compiler()
     folder = folder or cache_dir() / "kernels"
     tail = ""
     for target in TARGETS:
-        path = folder / f"conv3x3-{_key(compiler, target)}.so"
+        path = folder / f"kernels-{_key(compiler, target)}.so"
         for fresh in (False, True):  # a file that does not load was damaged: it is made anew
             if fresh or not path.is_file():
                 tail = _compile(compiler, target, path)
@@ -80,7 +81,7 @@ def built(folder: Path | None = None) -> ctypes.CDLL:
             except OSError:
                 if fresh:
                     raise
-    raise Failure(f"{shlex.join(compiler)} does not compile {SOURCE.name}: {tail}")
+    raise Failure(f"{shlex.join(compiler)} does not compile the kernels: {tail}")
 
 
 def find_compiler() -> list[str]:
@@ -94,12 +95,17 @@ def find_compiler() -> list[str]:
     return [found]
 
 
+def sources(*suffixes: str) -> list[Path]:
+    """The files of `FOLDER` with these endings, by name."""
+    return sorted(path for path in FOLDER.iterdir() if path.suffix in suffixes)
+
+
 def _compile(compiler: list[str], target: tuple[str, ...], path: Path) -> str:
     """Compiles beside the place and moves there. What the compiler complained of, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as place:
         made = Path(place) / path.name
-        command = [*compiler, *FLAGS, *target, "-o", str(made), str(SOURCE)]
+        command = [*compiler, *FLAGS, *target, "-o", str(made), *map(str, sources(".cpp"))]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
@@ -110,7 +116,8 @@ def _compile(compiler: list[str], target: tuple[str, ...], path: Path) -> str:
 
 def _key(compiler: list[str], target: tuple[str, ...]) -> str:
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-    parts = (SOURCE.read_text(encoding="utf-8"), *compiler, version.stdout, *FLAGS, *target, *_processor())
+    texts = (source.read_text(encoding="utf-8") for source in sources(".cpp", ".h"))
+    parts = (*texts, *compiler, version.stdout, *FLAGS, *target, *_processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 

@@ -1,0 +1,99 @@
+// What the compiled kernels share: vectors and threads.
+//
+// Vectors are the compiler's own (GCC, Clang), so that AVX-512, AVX2, SSE and NEON come from one source.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+namespace steepest {
+
+using OpenMP = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+// GOMP_parallel of the OpenMP runtime that PyTorch uses, whose threads do the work; null: threads of our own.
+inline __attribute__((visibility("hidden"))) std::atomic<OpenMP> openmp{nullptr};
+
+}  // namespace steepest
+
+namespace {
+
+using Index = std::int64_t;
+
+// The lanes of a vector.
+#if defined(__AVX512F__)
+constexpr int L = 16;
+#elif defined(__AVX__)
+constexpr int L = 8;
+#else
+constexpr int L = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(L * sizeof(float))));
+typedef float Loose __attribute__((vector_size(L * sizeof(float)), aligned(4), may_alias));
+
+#define INLINE inline __attribute__((always_inline))
+#define IN_PLACE __attribute__((always_inline))  // of a lambda
+
+INLINE Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
+INLINE void store(float* p, Vec v) { *reinterpret_cast<Loose*>(p) = v; }
+
+INLINE void store_first(float* p, const Vec& v, Index count) {
+    float lanes[L];
+    std::memcpy(lanes, &v, sizeof v);
+    const float* from = lanes;
+    for (int step = L / 2; step; step /= 2)
+        if (count & step) {
+            std::memcpy(p, from, step * sizeof(float));
+            p += step;
+            from += step;
+        }
+}
+
+INLINE Vec load_first(const float* p, Index count) {
+    float lanes[L] = {};
+    std::memcpy(lanes, p, count * sizeof(float));
+    return load(lanes);
+}
+
+// ---- Threads.
+
+// Calls body(worker) once on each of up to `threads` threads; worker is from 0.
+template <class F>
+void parallel(int threads, F&& body) {
+    if (threads <= 1) return body(0);
+    struct Team {
+        F& body;
+        std::atomic<int> worker{0};
+    } team{body};
+    auto run = [](void* given) {
+        Team& team = *static_cast<Team*>(given);
+        team.body(team.worker++);
+    };
+    if (steepest::OpenMP start = steepest::openmp.load()) return start(run, &team, static_cast<unsigned>(threads), 0);
+    std::vector<std::thread> others;
+    for (int i = 1; i < threads; i++) {
+        try {
+            others.emplace_back(run, &team);
+        } catch (...) {  // no more threads to be had: those there are do the work
+            break;
+        }
+    }
+    run(&team);
+    for (auto& other : others) other.join();
+}
+
+// Divides `count` jobs between the threads as they come: body(worker, job).
+template <class F>
+void divide(int threads, Index count, F&& body) {
+    std::atomic<Index> next{0};
+    parallel(static_cast<int>(std::min<Index>(threads, count)), [&](int worker) {
+        for (Index job; (job = next++) < count;) body(worker, job);
+    });
+}
+
+}  // namespace
