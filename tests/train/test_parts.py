@@ -33,4 +33,4 @@ def test_operations_are_counted_alike_with_compiled_convolutions(monkeypatch):
     net = network(Use("resnet9"), 4, 10, SHAPE, "cpu")
     counted = summary(net, SHAPE)
     monkeypatch.setenv("STEEPEST_KERNELS", "off")
-    assert counted == summary(net, SHAPE) and counted.flops_per_image > 1e6
+    assert counted == summary(net, SHAPE) and counted.flops_per_image > 700_000
