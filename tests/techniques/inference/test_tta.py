@@ -40,6 +40,20 @@ def test_mirror_translate_is_the_weighted_mean_of_the_six_published_views():
     torch.testing.assert_close(tta(model, x, views="mirror_translate"), wanted)
 
 
+@pytest.mark.parametrize("views", ["mirror", "mirror_translate"])
+def test_only_the_unsure_are_seen_again(views):
+    model, x = network(), images()
+    once = model(x)
+    sure = once.detach().softmax(1).amax(1)
+    bound = float(sure.median()) + 1e-9
+    wanted = torch.where((sure < bound)[:, None], tta(model, x, views=views), once)
+    assert 0 < int((sure < bound).sum()) < len(x)
+    torch.testing.assert_close(tta(model, x, views=views, unsure=bound), wanted)
+    for row in range(len(x)):
+        alone = tta(model, x[row : row + 1], views=views, unsure=bound)
+        torch.testing.assert_close(alone, wanted[row : row + 1])
+
+
 def test_none_is_the_model_itself():
     model, x = network(), images()
     assert torch.equal(tta(model, x, views="none"), model(x))
