@@ -79,6 +79,13 @@ def test_batch_norm_has_the_published_settings():
         assert not norm.weight.requires_grad and norm.weight.eq(1).all() and norm.bias.requires_grad
 
 
+def test_the_momentum_of_every_norm_may_be_set():
+    norms = [m for m in speedrun(norm_momentum=0.05).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [norm.momentum for norm in norms] == [0.05] * 6
+    with pytest.raises(Mistake, match="norm_momentum"):
+        speedrun(norm_momentum=1.5)
+
+
 @pytest.mark.parametrize(
     ("side", "maps"),
     [(2, [1, 1, 1]), (5, [2, 1, 1]), (8, [3, 1, 1]), (9, [4, 2, 1]), (32, [15, 7, 3]), (64, [31, 15, 7])],
