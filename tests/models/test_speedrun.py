@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from steepest import models
+from steepest.mistake import Mistake
 
 
 def speedrun(shape=(3, 32, 32), width=8, **settings):

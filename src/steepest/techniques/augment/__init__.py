@@ -4,6 +4,7 @@ NAMES: tuple[str, ...] = (
     "adversarial_pgd",
     "alternating_flip",
     "auto_augment",
+    "color_jitter",
     "cutmix",
     "cutout",
     "flip",
