@@ -1,4 +1,4 @@
-"""What every bench shares: sides measured in turn, the ratio with its interval, and the machine's description.
+"""What every bench shares: sides measured in turn, the ratio with its interval, the machine's description, the filing.
 
 Sides are measured A B B A …, so that a machine that slows down or is shared slows both; the first figure of each is
 warm-up and left out. A ratio is the median of the rounds' ratios, its interval a bootstrap over rounds.
@@ -7,6 +7,7 @@ warm-up and left out. A ratio is the median of the rounds' ratios, its interval 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import subprocess
@@ -82,3 +83,12 @@ def machine() -> dict[str, Any]:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip()
+
+
+def filed(name: str, seen: dict[str, Any]) -> Path:
+    """Files what a bench saw under bench/results/, by day and name; written whole each time, so also row by row."""
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{datetime.datetime.now(datetime.UTC).date().isoformat()}_{name}.json"
+    path.write_text(json.dumps(seen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
