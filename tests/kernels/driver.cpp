@@ -63,12 +63,12 @@ int main() {
     const Index channels[][2] = {{1, 1}, {3, 24}, {17, 5}, {16, 66}};
     int wrong = 0, count = 0;
     for (int pad = 0; pad < 2; pad++)
-        for (int tile = 0; tile < 5; tile++)
+        for (int tile : {0, 3, 4})
             for (Index side = 3 - 2 * pad; side < 12; side += 3)
                 for (auto& [c, k] : channels)
                     for (Index n : {0, 2}) {
                         const int threads = 1 + count++ % 3;
-                        if (tile == 1 || right(n, side, side + count % 3, c, k, pad, tile, threads)) continue;
+                        if (right(n, side, side + count % 3, c, k, pad, tile, threads)) continue;
                         std::printf("wrong: N %d, H %d, C %d, K %d, padding %d, tile %d\n", int(n), int(side), int(c),
                                     int(k), pad, tile);
                         wrong++;

@@ -3,7 +3,9 @@
 //
 // F(m×m, 3×3) makes m×m outputs of an a×a piece of the input, a = m + 2, with a² products a pair of channels in the
 // place of 9m²: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Summed over input channels, each of the a² frequencies is a product of
-// matrices: (tiles × C) times (C × K).
+// matrices: (tiles × C) times (C × K). A map's side is cut into 4s and 3s: 7 pixels take 36 + 30 + 30 + 25 products, where
+// four tiles of 4×4 take 144. The points of F(3) are points of F(4), so that all tiles share the transformed weights and a
+// frequency's product.
 //
 // Forward: a thread takes a block of tiles through input transform, products and output transform while it lies in its
 // cache. The gradient with respect to the input is a forward pass with the filters turned and their channels exchanged.
@@ -53,8 +55,11 @@ INLINE void each(F&& body) {
 
 // ---- The matrices of F(m, 3), by Cook's and Toom's formula from a - 1 points and infinity.
 
-constexpr double POINTS[] = {0, 1, -1, 2, -2, 0.5, -0.5};
+constexpr int LARGEST = 4, SIDE = LARGEST + 2, FREQUENCIES = SIDE * SIDE;
+constexpr double POINTS[LARGEST + 1] = {0, 1, -1, 2, -2};
 
+// F(3) leaves the last point out. The weights are transformed as for F(4) on either; what is then missing of F(3)'s own
+// factors stands in Bᵀ.
 template <int M>
 struct Tables {
     static constexpr int A = M + 2;
@@ -62,26 +67,33 @@ struct Tables {
 
     constexpr Tables() {
         for (int j = 0; j < A; j++) {  // the last row leaves no point out: infinity
-            double poly[A + 1] = {1}, norm = 1;
+            const bool last = j == A - 1;
+            double poly[A + 1] = {1}, norm = 1, missing = 1;
             int degree = 0;
-            for (int k = 0; k < A - 1; k++) {
-                if (k == j) continue;
+            for (int k = 0; k <= LARGEST; k++) {
+                if (k == j && !last) continue;
+                if (!last) (k < A - 1 ? norm : missing) *= POINTS[j] - POINTS[k];
+                if (k >= A - 1) continue;
                 degree++;
                 for (int i = degree; i > 0; i--) poly[i] = poly[i - 1] - POINTS[k] * poly[i];
                 poly[0] *= -POINTS[k];
-                if (j < A - 1) norm *= POINTS[j] - POINTS[k];
             }
-            for (int i = 0; i < A; i++) bt[j][i] = poly[i];
+            for (int i = 0; i < A; i++) bt[j][i] = poly[i] * missing;
             double power = 1;
             for (int i = 0; i < std::max(M, 3); i++) {
-                bool last = j == A - 1;
                 if (i < 3) g[j][i] = last ? i == 2 : power / norm;
                 if (i < M) at[i][j] = last ? i == M - 1 : power;
-                power *= POINTS[j < A - 1 ? j : 0];
+                power *= POINTS[last ? 0 : j];
             }
         }
     }
 };
+
+// Where frequency j of F(M) stands among those of F(4).
+template <int M>
+constexpr int place(int j) {
+    return j == M + 1 ? LARGEST + 1 : j;
+}
 
 template <int M>
 constexpr Tables<M> TABLES{};
@@ -106,6 +118,9 @@ struct Transposed {
     static constexpr int rows = Of::columns, columns = Of::rows;
     static constexpr double at(int i, int j) { return Of::at(j, i); }
 };
+
+template <int M>
+using GradientRows = Transposed<OutputRows<M>>;  // A, of the product's gradient
 
 // Points p and -p: row i + 1 is row i with every second sign turned (`by_rows`), or column j + 1 is column j so.
 template <class T>
@@ -183,20 +198,20 @@ INLINE void times(const Vec* in, Vec* out) {
     }
 }
 
-// out(i, j) = (T · in · Tᵀ)(i, j); `in` gives a vector, `out` takes one.
-template <class T, class In, class Out>
+// out(i, j) = (Rows · in · Columnsᵀ)(i, j); `in` gives a vector, `out` takes one.
+template <class Rows, class Columns, class In, class Out>
 INLINE void both_sides(In&& in, Out&& out) {
-    Vec half[T::rows][T::columns];
-    for (int j = 0; j < T::columns; j++) {
-        Vec column[T::columns], done[T::rows];
-        each<T::columns>([&](auto i) IN_PLACE { column[i] = in(i, j); });
-        times<T>(column, done);
-        each<T::rows>([&](auto i) IN_PLACE { half[i][j] = done[i]; });
+    Vec half[Rows::rows][Columns::columns];
+    for (int j = 0; j < Columns::columns; j++) {
+        Vec column[Rows::columns], done[Rows::rows];
+        each<Rows::columns>([&](auto i) IN_PLACE { column[i] = in(i, j); });
+        times<Rows>(column, done);
+        each<Rows::rows>([&](auto i) IN_PLACE { half[i][j] = done[i]; });
     }
-    for (int i = 0; i < T::rows; i++) {
-        Vec done[T::rows];
-        times<T>(half[i], done);
-        each<T::rows>([&](auto j) IN_PLACE { out(i, j, done[j]); });
+    for (int i = 0; i < Rows::rows; i++) {
+        Vec done[Columns::rows];
+        times<Columns>(half[i], done);
+        each<Columns::rows>([&](auto j) IN_PLACE { out(i, j, done[j]); });
     }
 }
 
@@ -232,56 +247,138 @@ thread_local Arena arena;
 
 constexpr Index up(Index value, Index step) { return (value + step - 1) / step; }
 
-// ---- One side of the convolution: maps (N, H, W, C) cut into tiles of M×M outputs.
+// ---- Maps (N, H, W, C), and the tiles of outputs into which they are cut.
 
 struct Maps {
     const float* data;
     Index n, h, w, c;
 };
 
-struct Tiles {
-    Index rows, columns, count;  // of a map, of a map, of all maps
-    Tiles(Index n, Index h, Index w, Index m) : rows(up(h, m)), columns(up(w, m)), count(n * rows * columns) {}
+// A side of a map in pieces of 4 outputs, then pieces of 3.
+struct Cut {
+    Index fours, count;
+    Index start(Index piece) const { return 4 * piece - std::max<Index>(0, piece - fours); }
+};
 
-    struct Place {
-        Index map, row, column;
-    };
-    Place at(Index tile) const {
-        return {tile / (rows * columns), tile / columns % rows, tile % columns};
+// The cut with the fewest products, M + 2 a piece of M; `only` 3 or 4: of pieces of that size alone.
+Cut cut(Index length, int only) {
+    if (only) return {only == 4 ? up(length, 4) : 0, up(length, only)};
+    Cut best{};
+    for (Index threes = 0; threes <= 3; threes++) {
+        const Index fours = up(std::max<Index>(0, length - 3 * threes), 4);
+        const Cut one{fours, fours + threes};
+        if (!threes || 5 * one.count + one.fours < 5 * best.count + best.fours) best = one;
+    }
+    return best;
+}
+
+constexpr Index MOST_TILES = 48;  // of a block
+
+struct Tiles {
+    Cut rows, columns;
+    Index count;
+    Tiles(Index n, Index h, Index w, int only) : rows(cut(h, only)), columns(cut(w, only)), count(n * rows.count * columns.count) {}
+};
+
+// Some tiles, those of one size together: 4×3 outputs, then 4×4, 3×4 and 3×3. So the tiles that have a frequency are
+// one range, whichever it is.
+struct Block {
+    struct Tile {
+        Index map, row, column;  // of its first output
+    } tiles[MOST_TILES];
+    Index starts[5] = {};
+
+    Block(const Tiles& all, Index from, Index to) {
+        const Index a_map = all.rows.count * all.columns.count;
+        auto size = [&](Index row, Index column) {
+            return row < all.rows.fours ? Index(column < all.columns.fours) : 3 - (column < all.columns.fours);
+        };
+        for (int placing = 0; placing < 2; placing++) {
+            Index map = from / a_map, row = from % a_map / all.columns.count, column = from % all.columns.count;
+            Index next[4] = {starts[0], starts[1], starts[2], starts[3]};
+            for (Index t = from; t < to; t++) {
+                const Index kind = size(row, column);
+                if (placing)
+                    tiles[next[kind]++] = {map, all.rows.start(row), all.columns.start(column)};
+                else
+                    starts[kind + 1]++;
+                if (++column < all.columns.count) continue;
+                column = 0;
+                if (++row < all.rows.count) continue;
+                row = 0;
+                map++;
+            }
+            if (!placing)
+                for (int i = 1; i < 5; i++) starts[i] += starts[i - 1];
+        }
+    }
+
+    // The tiles that have this frequency.
+    Index first(int f) const { return f % SIDE == LARGEST ? starts[1] : 0; }
+    Index last(int f) const { return f / SIDE != LARGEST ? starts[f % SIDE == LARGEST ? 3 : 4] : starts[2]; }
+
+    // body(height, width, first, last) for each size of tile.
+    template <class F>
+    INLINE void sizes(F&& body) const {
+        using Four = std::integral_constant<int, 4>;
+        using Three = std::integral_constant<int, 3>;
+        if (starts[1] > starts[0]) body(Four{}, Three{}, starts[0], starts[1]);
+        if (starts[2] > starts[1]) body(Four{}, Four{}, starts[1], starts[2]);
+        if (starts[3] > starts[2]) body(Three{}, Four{}, starts[2], starts[3]);
+        if (starts[4] > starts[3]) body(Three{}, Three{}, starts[3], starts[4]);
     }
 };
 
-// Transforms tiles [from, to): pieces of SIDE×SIDE pixels that start at (M·ty - pad, M·tx - pad), zero outside the map.
-// Of the groups [first, stop): frequency f of tile t, group g goes to out[f·slab + (g - first)·lane + (t - from)·L]. Lanes
-// past the last channel hold anything.
-template <int M, class T>
-void transform(const Maps& x, const Tiles& tiles, Index pad, Index from, Index to, Index first, Index stop,
-               const float* zeros, float* out, Index slab, Index lane) {
-    constexpr int SIDE = T::columns, A = T::rows;
+// Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
+// outside the map. Of the groups [first, stop): frequency f of tile t, group g goes to
+// out[f·slab + (g - first)·lane + t·L]. Lanes past the last channel hold anything.
+template <template <int> class Of>
+void transform(const Maps& x, const Block& block, Index pad, Index first, Index stop, const float* zeros, float* to,
+               Index slab, Index lane) {
     const Index whole = x.c / L, rest = x.c % L, pixels = x.n * x.h * x.w;
-    for (Index t = from; t < to; t++, out += L) {
-        const auto [n, ty, tx] = tiles.at(t);
-        const float* piece[SIDE][SIDE];
+    block.sizes([&](auto high, auto wide, Index from, Index end) {
+        using Rows = Of<high>;
+        using Columns = Of<wide>;
+        const float* next[Rows::columns][Columns::columns];
         Index last = 0;
-        for (int i = 0; i < SIDE; i++)
-            for (int j = 0; j < SIDE; j++) {
-                Index row = ty * M - pad + i, column = tx * M - pad + j;
-                bool inside = row >= 0 && row < x.h && column >= 0 && column < x.w;
-                Index pixel = (n * x.h + row) * x.w + column;
-                piece[i][j] = inside ? x.data + pixel * x.c : zeros;
-                if (inside) last = pixel;
-            }
-        auto put = [&](Index group) {
-            return [=](int i, int j, Vec v) IN_PLACE { store(out + (i * A + j) * slab + (group - first) * lane, v); };
+        auto find = [&](Index t) {
+            const auto [n, top, left] = block.tiles[t];
+            for (int i = 0; i < Rows::columns; i++)
+                for (int j = 0; j < Columns::columns; j++) {
+                    Index row = top - pad + i, column = left - pad + j;
+                    bool inside = row >= 0 && row < x.h && column >= 0 && column < x.w;
+                    Index pixel = (n * x.h + row) * x.w + column;
+                    next[i][j] = inside ? x.data + pixel * x.c : zeros;
+                    if (inside) last = pixel;
+                }
         };
-        for (Index g = first; g < std::min(stop, whole); g++)
-            both_sides<T>([&](int i, int j) IN_PLACE { return load(piece[i][j] + g * L); }, put(g));
-        if (!rest || stop <= whole) continue;
-        if ((pixels - last) * x.c >= (whole + 1) * L)  // a whole vector may be read: it ends within the maps
-            both_sides<T>([&](int i, int j) IN_PLACE { return load(piece[i][j] + whole * L); }, put(whole));
-        else
-            both_sides<T>([&](int i, int j) IN_PLACE { return load_first(piece[i][j] + whole * L, rest); }, put(whole));
-    }
+        find(from);
+        for (Index t = from; t < end; t++) {
+            const float* piece[Rows::columns][Columns::columns];
+            std::memcpy(piece, next, sizeof piece);
+            const Index after = pixels - last;
+            if (t + 1 < end) find(t + 1);
+            float* out = to + t * L;
+            auto put = [&](Index group) {
+                return [=](int i, int j, Vec v) IN_PLACE {
+                    store(out + (place<high>(i) * SIDE + place<wide>(j)) * slab + (group - first) * lane, v);
+                };
+            };
+            for (Index g = first; g < std::min(stop, whole); g++)
+                both_sides<Rows, Columns>(
+                    [&](int i, int j) IN_PLACE {
+                        __builtin_prefetch(next[i][j] + g * L);
+                        return load(piece[i][j] + g * L);
+                    },
+                    put(g));
+            if (!rest || stop <= whole) continue;
+            if (after * x.c >= (whole + 1) * L)  // a whole vector may be read: it ends within the maps
+                both_sides<Rows, Columns>([&](int i, int j) IN_PLACE { return load(piece[i][j] + whole * L); }, put(whole));
+            else
+                both_sides<Rows, Columns>(
+                    [&](int i, int j) IN_PLACE { return load_first(piece[i][j] + whole * L, rest); }, put(whole));
+        }
+    });
 }
 
 // ---- Weights (K, C, 3, 3), at any strides; `turned` by 180 degrees for the input's gradient.
@@ -294,8 +391,8 @@ struct Filters {
 };
 
 // U of the groups of K in one group of L, for input channels [from, to).
-template <int M>
-void pack(const Filters& w, Index group, Index from, Index to, float* u, Index slab) {
+template <class Used>
+void pack(const Filters& w, Index group, Index from, Index to, const Used& used, float* u, Index slab) {
     const Index first = group * L, lanes = std::min<Index>(L, w.k - first), groups = up(w.k, L);
     const Index wide = (group | 1) < groups ? 2 : 1;
     float* out = u + (group & ~Index(1)) * w.c * L + (group & 1) * L;
@@ -306,8 +403,10 @@ void pack(const Filters& w, Index group, Index from, Index to, float* u, Index s
                 const float* p = w.data + first * w.per_k + c * w.per_c + w.at(i, j);
                 for (Index l = 0; l < lanes; l++) taps[i][j][l] = p[l * w.per_k];
             }
-        both_sides<WeightRows<M>>([&](int i, int j) IN_PLACE { return load(taps[i][j]); },
-                                  [&](int i, int j, Vec v) IN_PLACE { store(out + (i * (M + 2) + j) * slab + c * wide * L, v); });
+        both_sides<WeightRows<LARGEST>, WeightRows<LARGEST>>([&](int i, int j) IN_PLACE { return load(taps[i][j]); },
+                                  [&](int i, int j, Vec v) IN_PLACE {
+                                  if (used(i * SIDE + j)) store(out + (i * SIDE + j) * slab + c * wide * L, v);
+                              });
     }
 }
 
@@ -315,7 +414,7 @@ void pack(const Filters& w, Index group, Index from, Index to, float* u, Index s
 
 // m[p][r] = Σ_c a[r][c] · b[c][p] for R tiles and P groups of L outputs.
 template <int R, int P>
-INLINE void product(const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane) {
+void product(const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane) {
     Vec sum[R][P] = {};
     for (; channels > 0; channels -= L, a += lane) {
         const int count = static_cast<int>(std::min<Index>(channels, L));
@@ -332,17 +431,15 @@ INLINE void product(const float* a, Index lane, const float* b, Index channels, 
     each<R>([&](auto r) IN_PLACE { each<P>([&](auto p) IN_PLACE { store(m + p * m_lane + r * L, sum[r][p]); }); });
 }
 
-template <int R, int P>
-void rows_of(Index& from, Index to, const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane) {
-    for (; from + R <= to; from += R) product<R, P>(a + from * L, lane, b, channels, m + from * L, m_lane);
-}
-
+// All tiles' rows in register blocks as even as can be.
 template <int P>
 void panel(Index tiles, const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane) {
-    Index done = 0;
-    rows_of<ROWS, P>(done, tiles, a, lane, b, channels, m, m_lane);
-    rows_of<4, P>(done, tiles, a, lane, b, channels, m, m_lane);
-    rows_of<1, P>(done, tiles, a, lane, b, channels, m, m_lane);
+    for (Index blocks = up(tiles, ROWS), rows; blocks; blocks--, tiles -= rows, a += rows * L, m += rows * L) {
+        rows = up(tiles, blocks);
+        each<ROWS>([&](auto r) IN_PLACE {
+            if (rows == r + 1) product<r + 1, P>(a, lane, b, channels, m, m_lane);
+        });
+    }
 }
 
 // Adds to (or, first, sets) R rows of the weights' gradient: d[p][r] += Σ_t v[t][r] · z[p][t].
@@ -364,15 +461,12 @@ INLINE void grad_product(const float* v, const float* z, Index z_lane, Index til
 // ---- The passes.
 
 constexpr Index CACHE = Index(1) << 20;  // bytes that a thread's block may fill: of a second-level cache
-constexpr Index MOST_TILES = 48;         // of a block
-constexpr Index GRAD_TILES = 24;         // of a block of the weights' gradient
 constexpr Index GROUPS = 64 / L;                // of channels that are in work at once
 
-template <int M>
-int forward(const Maps& x, const Filters& w, const float* bias, float* y, Index pad, int threads) {
-    constexpr int F = (M + 2) * (M + 2);
+int forward(const Maps& x, const Filters& w, const float* bias, float* y, Index pad, int only, int threads) {
+    constexpr int F = FREQUENCIES;
     const Index h = x.h + 2 * pad - 2, wide = x.w + 2 * pad - 2, groups = up(w.k, L), in_groups = up(x.c, L);
-    const Tiles tiles(x.n, h, wide, M);
+    const Tiles tiles(x.n, h, wide, only);
     const Index at_once = std::min<Index>(groups, GROUPS);
     // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles.
     const Index floats = CACHE / Index(sizeof(float)) * (F * w.k * w.c * Index(sizeof(float)) > CACHE ? 2 : 1);
@@ -385,60 +479,64 @@ int forward(const Maps& x, const Filters& w, const float* bias, float* y, Index 
     if (!memory) return 1;
     float *u = memory + zeros, *scratches = u + F * u_slab;
     std::fill(memory, memory + zeros, 0.f);
-    struct Piece {
-        float* data;
-        Index high, wide;
-    };
-    auto outputs = [&](Index t) {  // of a tile, cut at the map's border
-        const auto [n, ty, tx] = tiles.at(t);
-        return Piece{y + ((n * h + ty * M) * wide + tx * M) * w.k, std::min<Index>(M, h - ty * M),
-                     std::min<Index>(M, wide - tx * M)};
+    auto outputs = [&](const Block::Tile& tile) { return y + ((tile.map * h + tile.row) * wide + tile.column) * w.k; };
+    auto used = [&](int f) {
+        return (tiles.rows.fours || f / SIDE != LARGEST) && (tiles.columns.fours || f % SIDE != LARGEST);
     };
     constexpr Index part = 16;  // input channels that a thread packs at a time
     const Index parts = up(w.c, part);
     divide(threads, groups * parts, [&](int, Index job) {
         Index from = job % parts * part;
-        pack<M>(w, job / parts, from, std::min(from + part, w.c), u, u_slab);
+        pack(w, job / parts, from, std::min(from + part, w.c), used, u, u_slab);
     });
     divide(threads, up(tiles.count, block), [&](int worker, Index job) {
         float *v = scratches + worker * scratch, *m = v + F * v_slab;
-        const Index from = job * block, to = std::min(from + block, tiles.count);
-        transform<M, InputRows<M>>(x, tiles, pad, from, to, 0, in_groups, memory, v, v_slab, lane);
+        const Index count = std::min(block, tiles.count - job * block);
+        const Block here(tiles, job * block, job * block + count);
+        transform<InputRows>(x, here, pad, 0, in_groups, memory, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
             for (int f = 0; f < F; f++) {
                 // A share of the outputs' lines is called into the cache meanwhile, to be written without waiting.
-                for (Index t = from + (to - from) * f / F; t < from + (to - from) * (f + 1) / F; t++) {
-                    const Piece piece = outputs(t);
-                    for (Index i = 0; i < piece.high; i++)
-                        for (Index j = 0; j < piece.wide; j++)
+                for (Index t = count * f / F; t < count * (f + 1) / F; t++) {
+                    const Block::Tile& tile = here.tiles[t];
+                    for (Index i = 0; i < std::min<Index>(LARGEST, h - tile.row); i++)
+                        for (Index j = 0; j < std::min<Index>(LARGEST, wide - tile.column); j++)
                             for (Index g = start; g < stop; g++)
-                                __builtin_prefetch(piece.data + (i * wide + j) * w.k + g * L, 1);
+                                __builtin_prefetch(outputs(tile) + (i * wide + j) * w.k + g * L, 1);
                 }
+                const Index first = here.first(f), rows = here.last(f) - first;
                 for (Index g = start; g < stop; g += 2) {
+                    const float* a = v + f * v_slab + first * L;
                     const float* b = u + f * u_slab + g * w.c * L;
-                    float* out = m + f * m_slab + (g - start) * lane;
+                    float* out = m + f * m_slab + (g - start) * lane + first * L;
                     if (g + 1 < groups)
-                        panel<2>(to - from, v + f * v_slab, lane, b, x.c, out, lane);
+                        panel<2>(rows, a, lane, b, x.c, out, lane);
                     else
-                        panel<1>(to - from, v + f * v_slab, lane, b, x.c, out, lane);
+                        panel<1>(rows, a, lane, b, x.c, out, lane);
                 }
             }
-            for (Index t = from; t < to; t++) {
-                const Piece piece = outputs(t);
-                for (Index g = start; g < stop; g++) {
-                    const Index lanes = std::min<Index>(L, w.k - g * L);
-                    const Vec shift = bias ? load_first(bias + g * L, lanes) : Vec{};
-                    const float* from_m = m + (g - start) * lane + (t - from) * L;
-                    both_sides<OutputRows<M>>(
-                        [&](int i, int j) IN_PLACE { return load(from_m + (i * (M + 2) + j) * m_slab); },
-                        [&](int i, int j, Vec value) IN_PLACE {
-                            if (i >= piece.high || j >= piece.wide) return;
-                            float* p = piece.data + (i * wide + j) * w.k + g * L;
-                            lanes == L ? store(p, value + shift) : store_first(p, value + shift, lanes);
-                        });
+            here.sizes([&](auto high, auto broad, Index from, Index end) {
+                for (Index t = from; t < end; t++) {
+                    const Block::Tile& tile = here.tiles[t];
+                    float* to = outputs(tile);
+                    const Index rows = h - tile.row, columns = wide - tile.column;
+                    for (Index g = start; g < stop; g++) {
+                        const Index lanes = std::min<Index>(L, w.k - g * L);
+                        const Vec shift = bias ? load_first(bias + g * L, lanes) : Vec{};
+                        const float* from_m = m + (g - start) * lane + t * L;
+                        both_sides<OutputRows<high>, OutputRows<broad>>(
+                            [&](int i, int j) IN_PLACE {
+                                return load(from_m + (place<high>(i) * SIDE + place<broad>(j)) * m_slab);
+                            },
+                            [&](int i, int j, Vec value) IN_PLACE {
+                                if (i >= rows || j >= columns) return;
+                                float* p = to + (i * wide + j) * w.k + g * L;
+                                lanes == L ? store(p, value + shift) : store_first(p, value + shift, lanes);
+                            });
+                    }
                 }
-            }
+            });
         }
     });
     return 0;
@@ -453,15 +551,14 @@ struct Pieces {
 
 // Each job is a piece of the gradient, small enough for a thread's cache, over a part of the tiles. A piece is all tiles'
 // where the pieces can be shared out evenly; else the parts are added up at the end, always in the same order.
-template <int M>
-int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad, int threads) {
-    constexpr int F = (M + 2) * (M + 2);
+int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad, int only, int threads) {
+    constexpr int F = FREQUENCIES;
     const Pieces ins(up(x.c, L)), outs(up(dy.c, L));
-    const Tiles tiles(x.n, dy.h, dy.w, M);
+    const Tiles tiles(x.n, dy.h, dy.w, only);
     const Index pieces = ins.count * outs.count;
     const Index parts = pieces < 8 * threads ? threads / std::gcd<Index>(pieces, threads) : 1;
     const Index share = up(tiles.count, parts), d_lane = ins.each * L * L, d_slab = outs.each * d_lane + L;
-    const Index block = std::clamp<Index>(share, 1, GRAD_TILES);
+    const Index block = std::clamp<Index>(share, 1, MOST_TILES);
     const Index lane = (block + 1) * L, v_slab = ins.each * lane + L, z_slab = outs.each * lane + L;
     const Index scratch = F * (v_slab + z_slab), zeros = std::max(ins.groups, outs.groups) * L;
     float* memory = arena.room(zeros + threads * scratch + parts * pieces * F * d_slab);
@@ -477,19 +574,24 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad,
         if (part * share >= end) std::fill(d, d + F * d_slab, 0.f);
         for (Index from = part * share; from < end; from += block) {
             const Index to = std::min(from + block, end);
-            transform<M, InputRows<M>>(x, tiles, pad, from, to, c0, c1, memory, v, v_slab, lane);
-            transform<M, Transposed<OutputRows<M>>>(dy, tiles, 0, from, to, k0, k1, memory, z, z_slab, lane);
-            for (int f = 0; f < F; f++)
+            const Block here(tiles, from, to);
+            transform<InputRows>(x, here, pad, c0, c1, memory, v, v_slab, lane);
+            transform<GradientRows>(dy, here, 0, k0, k1, memory, z, z_slab, lane);
+            const bool fresh = from == part * share;
+            for (int f = 0; f < F; f++) {
+                const Index first = here.first(f), count = here.last(f) - first;
+                if (!count && !fresh) continue;
                 for (Index g = 0; g < k1 - k0; g += 2)
                     for (Index c = 0; c < channels; c += GRAD_ROWS) {
-                        const float* left = v + f * v_slab + c / L * lane + c % L;
-                        const float* right = z + f * z_slab + g * lane;
+                        const float* left = v + f * v_slab + c / L * lane + c % L + first * L;
+                        const float* right = z + f * z_slab + g * lane + first * L;
                         float* out = d + f * d_slab + g * d_lane + c * L;
                         if (g + 1 < k1 - k0)
-                            grad_product<GRAD_ROWS, 2>(left, right, lane, to - from, out, d_lane, from == part * share);
+                            grad_product<GRAD_ROWS, 2>(left, right, lane, count, out, d_lane, fresh);
                         else
-                            grad_product<GRAD_ROWS, 1>(left, right, lane, to - from, out, d_lane, from == part * share);
+                            grad_product<GRAD_ROWS, 1>(left, right, lane, count, out, d_lane, fresh);
                     }
+            }
         }
     });
     divide(threads, ins.groups * outs.groups, [&](int, Index job) {
@@ -497,11 +599,11 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad,
         const Index piece = in / ins.each * outs.count + g / outs.each;
         const float* d = sums + piece * F * d_slab + g % outs.each * d_lane + in % ins.each * L * L;
         for (Index c = 0; c < std::min<Index>(L, x.c - in * L); c++)
-            both_sides<Transposed<WeightRows<M>>>(
+            both_sides<Transposed<WeightRows<LARGEST>>, Transposed<WeightRows<LARGEST>>>(
                 [&](int i, int j) IN_PLACE {
-                    Vec sum = load(d + (i * (M + 2) + j) * d_slab + c * L);
+                    Vec sum = load(d + (i * SIDE + j) * d_slab + c * L);
                     for (Index part = 1; part < parts; part++)
-                        sum += load(d + (part * pieces * F + i * (M + 2) + j) * d_slab + c * L);
+                        sum += load(d + (part * pieces * F + i * SIDE + j) * d_slab + c * L);
                     return sum;
                 },
                 [&](int i, int j, Vec value) IN_PLACE {
@@ -510,18 +612,6 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad,
                 });
     });
     return 0;
-}
-
-// The size of tile that takes the fewest operations: products, transforms of both sides, transform of the weights.
-int best_tile(Index n, Index h, Index w, Index c, Index k) {
-    int best = 2;
-    double least = 0;
-    for (int m = 2; m <= 4; m++) {
-        double tiles = double(Tiles(n, h, w, m).count), both = double(c) * double(k);
-        double cost = (m + 2) * (m + 2) * (tiles * (both + 12. * double(c + k)) + 14 * both);
-        if (m == 2 || cost < least) best = m, least = cost;
-    }
-    return best;
 }
 
 }  // namespace
@@ -534,16 +624,13 @@ void steepest_threads(void* function) {
 }
 
 // y (N, H + 2 pad - 2, W + 2 pad - 2, K) of x (N, H, W, C), both dense. w: (K, C, 3, 3) at the strides (in floats) given;
-// turned: filters turned by 180 degrees. pad: 0 to 2. tile: 2 to 4, or 0 for the best. Gives 0, or 1 for want of memory.
+// turned: filters turned by 180 degrees. pad: 0 to 2. tile: 3 or 4 for tiles of that size alone, 0 for the best
+// cut. Gives 0, or 1 for want of memory.
 int steepest_conv(const float* x, const float* w, const float* bias, float* y, Index n, Index h, Index wide, Index c,
                   Index k, const Index* strides, int turned, int pad, int tile, int threads) {
     const Maps maps{x, n, h, wide, c};
     const Filters filters{const_cast<float*>(w), k, c, strides[0], strides[1], strides[2], strides[3], turned != 0};
-    switch (tile ? tile : best_tile(n, h + 2 * pad - 2, wide + 2 * pad - 2, c, k)) {
-        case 2: return forward<2>(maps, filters, bias, y, pad, threads);
-        case 3: return forward<3>(maps, filters, bias, y, pad, threads);
-        default: return forward<4>(maps, filters, bias, y, pad, threads);
-    }
+    return forward(maps, filters, bias, y, pad, tile, threads);
 }
 
 // dw (K, C, 3, 3) at the strides given, of x (N, H, W, C) and dy (N, H + 2 pad - 2, W + 2 pad - 2, K).
@@ -551,10 +638,6 @@ int steepest_weight_gradient(const float* x, const float* dy, float* dw, Index n
                              const Index* strides, int pad, int tile, int threads) {
     const Maps maps{x, n, h, wide, c}, gradient{dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k};
     const Filters filters{dw, k, c, strides[0], strides[1], strides[2], strides[3], false};
-    switch (tile ? tile : best_tile(n, gradient.h, gradient.w, c, k)) {
-        case 2: return weight_gradient<2>(maps, gradient, filters, pad, threads);
-        case 3: return weight_gradient<3>(maps, gradient, filters, pad, threads);
-        default: return weight_gradient<4>(maps, gradient, filters, pad, threads);
-    }
+    return weight_gradient(maps, gradient, filters, pad, tile, threads);
 }
 }
