@@ -1,9 +1,10 @@
 # Every verb does all that it needs on a fresh machine with Python 3.11 or newer.
 PYTHON ?= python3
+SEEDS ?= 5
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test check bench docs
+.PHONY: demo test check bench bench-full bench-peers docs
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -18,11 +19,23 @@ check: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
-	$(BIN)/python bench/start.py
-	$(BIN)/python bench/loop.py
-	OMP_WAIT_POLICY=passive $(BIN)/python bench/batches.py
-	$(BIN)/python bench/stream.py --gb 1
-	$(BIN)/python bench/kernels.py
+	$(BIN)/python bench/table.py
+
+bench-full: bench
+	$(BIN)/python bench/full.py --seeds $(SEEDS)
+
+bench-peers: .peers/lightning_keras/built .peers/fastai/built
+
+.peers/lightning_keras/built: bench/peers/lightning_keras.txt constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --requirement $<
+	@touch $@
+
+.peers/fastai/built: bench/peers/fastai.txt
+	@echo "fastai's environment takes some 6 GB on x86_64" >&2
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check --requirement $<
+	@touch $@
 
 docs: .venv/installed
 	$(BIN)/python docs/picture.py

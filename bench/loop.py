@@ -11,6 +11,9 @@ also counts the training accuracy, follows the schedule, reseeds at each step an
 
 Second row, with data: the images lie in memory as uint8. The bare side shuffles their indices, gathers a batch and
 normalises it as one tensor; ours does the same through `Batches`. Shuffling a whole epoch is in each figure of both.
+
+Then the same network on ready batches in the loops of Lightning, fastai and Keras, each against the bare loop in one
+process of its own environment, which `make bench-peers` builds (see peers/side.py for what the clock includes).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import numpy as np
 import torch
 from batches import cifar_shaped
 from interleave import interleaved, machine
+from peers import PEERS, asked
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -117,6 +121,15 @@ def sides(rounds: int, steps: int, data: bool) -> dict[str, Any]:
     }
 
 
+def peer(name: str, rounds: int) -> dict[str, Any]:
+    """A peer's row, or how to come by it."""
+    row = asked(name, "loop", "--rounds", str(rounds))
+    if row is None:
+        return {"what": f"{PEERS[name].title}, the loop alone", "missing": "make bench-peers builds its environment"}
+    times = {side: round(1000 * BATCH / rate, 2) for side, rate in row["images_per_s"].items()}
+    return {"what": f"{row['what']}, the loop alone", "ms_per_step": times, "ratio": row["ratio"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12)
@@ -126,13 +139,17 @@ def main() -> None:
     prepare("cpu", None)
     with torch.random.fork_rng():
         rows = [sides(given.rounds, given.steps, data) for data in (False, True)]
+    rows += [peer(name, given.rounds) for name in ("lightning", "fastai", "keras")]
     if given.json:
         print(json.dumps({"rows": rows, "machine": machine()}))
         return
     for row in rows:
-        ratio, times = row["ratio"], row["ms_per_step"]
+        if "missing" in row:
+            print(f"{row['what']:<36}{row['missing']}")
+            continue
+        ratio, (first, bare) = row["ratio"], row["ms_per_step"].values()
         print(
-            f"{row['what']:<28}ours {times['ours']:.2f} ms a step, bare {times['bare']:.2f}: "
+            f"{row['what']:<36}{first:.2f} ms a step, bare {bare:.2f}: "
             f"ratio {ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}], n={ratio['n']}"
         )
 
