@@ -136,6 +136,22 @@ def _declared(made: ctypes.CDLL) -> ctypes.CDLL:
     sizes, strides = [size] * 5, ctypes.POINTER(size * 4)
     made.steepest_conv.argtypes = [*[pointer] * 4, *sizes, strides, *[number] * 4]
     made.steepest_weight_gradient.argtypes = [*[pointer] * 3, *sizes, strides, *[number] * 3]
+    real = ctypes.c_float
+    made.steepest_norm.argtypes = [
+        *[pointer] * 2,
+        *[size] * 2,
+        *[pointer] * 5,
+        *[ctypes.c_double] * 2,
+        *[number] * 2,
+        real,
+        number,
+    ]
+    made.steepest_norm_backward.argtypes = [*[pointer] * 3, *[size] * 2, *[pointer] * 5, number, real, number]
+    made.steepest_activation.argtypes = [*[pointer] * 2, size, number, real, number]
+    made.steepest_activation_backward.argtypes = [*[pointer] * 3, size, number, real, number]
+    made.steepest_pool.argtypes = made.steepest_pool_backward.argtypes = [*[pointer] * 3, *[size] * 4, number]
+    for name in ("activation", "activation_backward", "pool", "pool_backward"):
+        getattr(made, f"steepest_{name}").restype = None
     made.steepest_threads.argtypes = [pointer]
     made.steepest_threads.restype = None
     made.steepest_threads(_openmp())

@@ -1,0 +1,67 @@
+"""When a compiled kernel may take the place of PyTorch's operators, and what all kernels' modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from steepest.kernels.library import library, once
+
+LAST = torch.channels_last
+
+
+def serves(*tensors: torch.Tensor | None) -> bool:
+    """Whether the compiled kernels take these tensors as they are, here and now."""
+    return not _watched() and all(one is None or _plain(one) for one in tensors) and library() is not None
+
+
+def _plain(x: torch.Tensor) -> bool:
+    return (
+        type(x) in (torch.Tensor, nn.Parameter)
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.layout == torch.strided
+        and x.numel() > 0
+        and not x.is_neg()
+    )
+
+
+def _watched() -> bool:
+    """Whether PyTorch must see the operators: autocast, compilers, tracers, function transforms, dual numbers."""
+    return (
+        torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def call(name: str, *given: Any) -> None:
+    """Calls a compiled function: tensors by their address, None as no address; the number of threads comes last."""
+    addresses = (one.data_ptr() if isinstance(one, torch.Tensor) else one for one in given)
+    if getattr(once(), name)(*addresses, torch.get_num_threads()):
+        raise MemoryError("no memory for the sums of a batch norm")
+
+
+def differentiable(
+    function: Callable[..., torch.Tensor],
+    inputs: Sequence[torch.Tensor | None],
+    needs: Sequence[bool],
+    dy: torch.Tensor,
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of PyTorch's operators, which can be differentiated again."""
+    with torch.enable_grad():
+        y = function(*inputs)
+    wanted = [one for one, need in zip(inputs, needs, strict=True) if need and one is not None]
+    gradients = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+    return tuple(next(gradients) if need else None for need in needs)
+
+
+def as_one_call(module: nn.Module, x: fx.Proxy) -> fx.Proxy:
+    """In a graph being traced the module stands as a whole, as torch's own do."""
+    proxy: fx.Proxy = x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})  # type: ignore[attr-defined]
+    return proxy

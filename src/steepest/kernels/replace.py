@@ -1,0 +1,69 @@
+"""Gives the pools, norms and activations of a network the classes that the compiled kernels compute."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import fx, nn
+
+from steepest.kernels.activation import OURS
+from steepest.kernels.batch_norm import BatchNorm2d
+from steepest.kernels.max_pool import MaxPool2x2, fits
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def apply(model: M) -> M:
+    """The same network, its pools, norms and activations computed by the kernels, in place."""
+    followed = pairs(model)
+    for module in model.modules():
+        if type(module) is nn.MaxPool2d and fits(module):
+            module.__class__ = MaxPool2x2
+        elif type(module) is nn.BatchNorm2d:
+            module.__class__ = BatchNorm2d
+        elif type(module) in OURS:
+            module.__class__ = OURS[type(module)]
+    for norm, activation in followed:
+        norm.followed_by = (activation,)  # type: ignore[assignment]
+    return model
+
+
+def pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """The batch norms whose output is taken by an activation and by nobody else, each with it.
+
+    This is read from the network's graph, in training and in evaluation; a network that has none has no pairs.
+    """
+    modules = dict(model.named_modules())
+    names = _pairs(model, training=True) & _pairs(model, training=False)
+    return [(modules[norm], modules[activation]) for norm, activation in sorted(names)]
+
+
+def _pairs(model: nn.Module, training: bool) -> set[tuple[str, str]]:
+    copied = copy.deepcopy(model).train(training)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            nodes = [node for node in _Tracer().trace(copied).nodes if node.op == "call_module"]
+    except Exception:  # whatever a module of anybody's raises, given no tensor
+        return set()
+    modules = dict(copied.named_modules())
+    calls = [str(node.target) for node in nodes]
+    found = set()
+    for node in nodes:
+        norm, activation = node.args[0] if node.args else None, str(node.target)
+        if not isinstance(norm, fx.Node) or norm.op != "call_module" or len(norm.users) != 1 or len(node.args) != 1:
+            continue
+        names = str(norm.target), activation
+        known = type(modules[names[0]]) is nn.BatchNorm2d and type(modules[names[1]]) in OURS
+        if known and calls.count(names[0]) == 1 and not node.kwargs:
+            found.add(names)
+    return found
+
+
+class _Tracer(fx.Tracer):
+    """Reads the order in which modules without parts and torch's own are called."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        alone = next(m.children(), None) is None and not isinstance(m, nn.Sequential)
+        return alone or super().is_leaf_module(m, module_qualified_name)
