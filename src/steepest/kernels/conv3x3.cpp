@@ -561,16 +561,38 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad,
     const Index block = std::clamp<Index>(share, 1, MOST_TILES);
     const Index lane = (block + 1) * L, v_slab = ins.each * lane + L, z_slab = outs.each * lane + L;
     const Index scratch = F * (v_slab + z_slab), zeros = std::max(ins.groups, outs.groups) * L;
-    float* memory = arena.room(zeros + threads * scratch + parts * pieces * F * d_slab);
+    const bool whole = parts == 1;  // a thread then ends a piece while it lies in its cache
+    float* memory = arena.room(zeros + threads * scratch + (whole ? threads : parts * pieces) * F * d_slab);
     if (!memory) return 1;
     float *scratches = memory + zeros, *sums = scratches + threads * scratch;
     std::fill(memory, memory + zeros, 0.f);
+    // dw of one group of C and one of K, of the sums of their piece.
+    auto finish = [&](Index in, Index g, const float* piece) {
+        const Index lanes = std::min<Index>(L, dy.c - g * L), channels = std::min<Index>(L, x.c - in * L);
+        const float* d = piece + g % outs.each * d_lane + in % ins.each * L * L;
+        float taps[3][3][L][L];
+        for (Index c = 0; c < channels; c++)
+            both_sides<Transposed<WeightRows<LARGEST>>, Transposed<WeightRows<LARGEST>>>(
+                [&](int i, int j) IN_PLACE {
+                    Vec sum = load(d + (i * SIDE + j) * d_slab + c * L);
+                    for (Index part = 1; part < parts; part++)
+                        sum += load(d + (part * pieces * F + i * SIDE + j) * d_slab + c * L);
+                    return sum;
+                },
+                [&](int i, int j, Vec value) IN_PLACE { store(taps[i][j][c], value); });
+        for (Index l = 0; l < lanes; l++)
+            for (int i = 0; i < 3; i++)
+                for (int j = 0; j < 3; j++) {
+                    float* p = dw.data + (g * L + l) * dw.per_k + in * L * dw.per_c + dw.at(i, j);
+                    for (Index c = 0; c < channels; c++) p[c * dw.per_c] = taps[i][j][c][l];
+                }
+    };
     divide(threads, parts * pieces, [&](int worker, Index job) {
         const Index piece = job % pieces, part = job / pieces;
         const Index c0 = ins.from(piece / outs.count), c1 = ins.from(piece / outs.count + 1);
         const Index k0 = outs.from(piece % outs.count), k1 = outs.from(piece % outs.count + 1);
         const Index channels = std::min(c1 * L, x.c) - c0 * L, end = std::min((part + 1) * share, tiles.count);
-        float *v = scratches + worker * scratch, *z = v + F * v_slab, *d = sums + job * F * d_slab;
+        float *v = scratches + worker * scratch, *z = v + F * v_slab, *d = sums + (whole ? worker : job) * F * d_slab;
         if (part * share >= end) std::fill(d, d + F * d_slab, 0.f);
         for (Index from = part * share; from < end; from += block) {
             const Index to = std::min(from + block, end);
@@ -593,23 +615,14 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad,
                     }
             }
         }
+        if (whole)
+            for (Index in = c0; in < c1; in++)
+                for (Index g = k0; g < k1; g++) finish(in, g, d);
     });
+    if (whole) return 0;
     divide(threads, ins.groups * outs.groups, [&](int, Index job) {
-        const Index in = job / outs.groups, g = job % outs.groups, lanes = std::min<Index>(L, dy.c - g * L);
-        const Index piece = in / ins.each * outs.count + g / outs.each;
-        const float* d = sums + piece * F * d_slab + g % outs.each * d_lane + in % ins.each * L * L;
-        for (Index c = 0; c < std::min<Index>(L, x.c - in * L); c++)
-            both_sides<Transposed<WeightRows<LARGEST>>, Transposed<WeightRows<LARGEST>>>(
-                [&](int i, int j) IN_PLACE {
-                    Vec sum = load(d + (i * SIDE + j) * d_slab + c * L);
-                    for (Index part = 1; part < parts; part++)
-                        sum += load(d + (part * pieces * F + i * SIDE + j) * d_slab + c * L);
-                    return sum;
-                },
-                [&](int i, int j, Vec value) IN_PLACE {
-                    float* p = dw.data + g * L * dw.per_k + (in * L + c) * dw.per_c + dw.at(i, j);
-                    for (Index l = 0; l < lanes; l++) p[l * dw.per_k] = value[l];
-                });
+        const Index in = job / outs.groups, g = job % outs.groups, piece = in / ins.each * outs.count + g / outs.each;
+        finish(in, g, sums + piece * F * d_slab);
     });
     return 0;
 }
