@@ -12,7 +12,7 @@ import pytest
 from steepest.kernels import library
 from steepest.mistake import Failure
 
-DRIVER = Path(__file__).with_name("driver.cpp")
+DRIVERS = [Path(__file__).with_name(name) for name in ("driver.cpp", "pointwise_driver.cpp")]
 SIZES = "import torch; from steepest.kernels.conv3x3 import conv3x3, serves; torch.set_num_threads(1);"
 USE = SIZES + "x, w = torch.ones(1, 2, 5, 5), torch.ones(3, 2, 3, 3); print(serves(x, w), conv3x3(x, w).sum().item())"
 SUM = "1014.0"
@@ -134,8 +134,8 @@ def test_the_compiler_named_in_the_environment_is_used(monkeypatch):
     assert library.find_compiler() == [sys.executable, "-O1"]
 
 
-def driver(folder, *flags):
-    """Builds the driver, which compares all results with direct sums."""
+def driver(source, folder, *flags):
+    """Builds a driver, which compares all results with direct sums."""
     made = folder / "driver"
     command = [
         *library.find_compiler(),
@@ -146,26 +146,30 @@ def driver(folder, *flags):
         "-o",
         str(made),
     ]
-    subprocess.run([*command, str(DRIVER)], check=True, timeout=300)
+    subprocess.run([*command, str(source)], check=True, timeout=300)
     return made
 
 
 @has_compiler
-def test_the_sanitizers_find_nothing(tmp_path):
+@pytest.mark.parametrize("source", DRIVERS, ids=lambda path: path.name)
+def test_the_sanitizers_find_nothing(tmp_path, source):
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     probe = [*library.find_compiler(), *checks, "-x", "c++", "-", "-o", str(tmp_path / "probe")]
     done = subprocess.run(probe, input="int main() {}", text=True, capture_output=True, check=False)
     if done.returncode or subprocess.run([tmp_path / "probe"], capture_output=True, check=False).returncode:
         pytest.skip("no sanitizers here")
-    made = driver(tmp_path, *checks, *library.TARGETS[0])
+    made = driver(source, tmp_path, *checks, *library.TARGETS[0])
     done = subprocess.run([made], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 @has_compiler
+@pytest.mark.parametrize("source", DRIVERS, ids=lambda path: path.name)
 @pytest.mark.parametrize("target", [[], ["-mavx2", "-mfma"]], ids=str)
-def test_other_widths_of_vector_compute_the_same(tmp_path, target):
+def test_other_widths_of_vector_compute_the_same(tmp_path, target, source):
     if target and not {"avx2", "fma"} <= set(" ".join(library._processor()).split()):
         pytest.skip("not a processor with AVX2")
-    done = subprocess.run([driver(tmp_path, "-O1", *target)], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [driver(source, tmp_path, "-O1", *target)], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stdout

@@ -19,7 +19,8 @@ struct Lanes {
 template <class F>
 void with_lanes(Index c, F&& body) {
     if (c >= L) return body(std::integral_constant<int, L>{});
-    if (c >= 8) return body(std::integral_constant<int, 8>{});
+    if constexpr (L > 8)
+        if (c >= 8) return body(std::integral_constant<int, 8>{});
     if (c >= 4) return body(std::integral_constant<int, 4>{});
     body(std::integral_constant<int, 1>{});
 }
