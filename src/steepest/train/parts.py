@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import models, techniques
-from ..kernels import conv3x3
+from .. import kernels, models, techniques
 from ..recipe import Recipe, Use
 from ..techniques import bind
 from .evaluate import Infer
@@ -42,7 +41,7 @@ def network(
         model = bind(layer, classes=classes or 1)(model)
     if len(shape) == 3:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return conv3x3.apply(model) if torch.device(device).type == "cpu" else model
+    return kernels.apply(model) if torch.device(device).type == "cpu" else model
 
 
 def optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:

@@ -11,7 +11,9 @@ from steepest.techniques.inference.tta import tta
 def network():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)).eval().double()
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)).eval().double()
+    model(images())
+    return model.requires_grad_(False)
 
 
 def images(height=6, width=7):
@@ -52,6 +54,15 @@ def test_only_the_unsure_are_seen_again(views):
     for row in range(len(x)):
         alone = tta(model, x[row : row + 1], views=views, unsure=bound)
         torch.testing.assert_close(alone, wanted[row : row + 1])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+def test_a_traced_network_gives_the_same_answers_for_other_images():
+    model, x = network(), images()
+    bound = float(model(x).detach().softmax(1).amax(1).median()) + 1e-9
+    traced = torch.jit.trace(lambda x: tta(model, x, unsure=bound), (x,), check_trace=False)
+    other = images().flip(0, 2)
+    torch.testing.assert_close(traced(other), tta(model, other, unsure=bound))
 
 
 def test_none_is_the_model_itself():

@@ -12,4 +12,5 @@ NAMES: tuple[str, ...] = (
     "mixup",
     "pad_crop",
     "progressive_resize",
+    "random_crop",
 )

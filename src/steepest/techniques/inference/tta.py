@@ -40,17 +40,27 @@ def tta(model: nn.Module, images: torch.Tensor, *, views: str = "mirror", unsure
     """
     CARD.check(views=views, unsure=unsure)
     logits: torch.Tensor = model(images)
-    again = torch.ones_like(logits[:, 0], dtype=torch.bool) if unsure == 1 else logits.softmax(1).amax(1) < unsure
-    if views == "none" or not again.any():
+    if views == "none":
         return logits
-    seen = images if unsure == 1 else images[again]
-    mean = 0.5 * logits[again] + 0.5 * model(seen.flip(-1))
-    if views == "mirror_translate":
-        height, width = seen.shape[2:]
-        padded = F.pad(seen, (1, 1, 1, 1), "reflect")
-        up_left, down_right = padded[:, :, :height, :width], padded[:, :, 2:, 2:]
-        mean = 0.5 * mean + 0.25 * _mirror(model, up_left) + 0.25 * _mirror(model, down_right)
-    return mean if unsure == 1 else logits.index_put((again,), mean)
+    if unsure == 1:
+        return _mean(model, images, logits, views)
+    again = logits.softmax(1).amax(1) < unsure
+    if (
+        torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+    ):  # no way through the network may hang on the data
+        return torch.where(again[:, None], _mean(model, images, logits, views), logits)
+    return logits.index_put((again,), _mean(model, images[again], logits[again], views)) if again.any() else logits
+
+
+def _mean(model: nn.Module, images: torch.Tensor, logits: torch.Tensor, views: str) -> torch.Tensor:
+    """Over the views; `logits` are those of the images as they are."""
+    mean: torch.Tensor = 0.5 * logits + 0.5 * model(images.flip(-1))
+    if views == "mirror":
+        return mean
+    height, width = images.shape[2:]
+    padded = F.pad(images, (1, 1, 1, 1), "reflect")
+    up_left, down_right = padded[:, :, :height, :width], padded[:, :, 2:, 2:]
+    return 0.5 * mean + 0.25 * _mirror(model, up_left) + 0.25 * _mirror(model, down_right)
 
 
 def _mirror(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
