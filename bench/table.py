@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,13 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Bench:
-    """A bench, its arguments, what its ratios are of, and what its clock includes."""
+    """A bench, its arguments, what its ratios are of, what its clock includes, and what it needs in the environment."""
 
     title: str
     words: tuple[str, ...]
     ratio: str
     clock: str
+    env: dict[str, str] = field(default_factory=dict)
 
 
 BENCHES = {
@@ -51,17 +52,21 @@ BENCHES = {
         "one call, its output's memory and the transform of the weights included",
     ),
     "pointwise": Bench(
-        "compiled pointwise kernels", ("pointwise.py",), "PyTorch's time / ours", "see bench/pointwise.py"
+        "compiled pointwise kernels",
+        ("pointwise.py", "--rounds", "6"),
+        "PyTorch's time / ours",
+        "see bench/pointwise.py",
     ),
     "batches": Bench(
         "batches, images/s",
         ("batches.py", "--rounds", "3"),
         "ours / theirs",
         "one epoch of batches, augmented and normalised; no training",
+        {"OMP_WAIT_POLICY": "passive"},  # a waiting thread must not take a core from a loader's workers
     ),
     "loop": Bench(
         "training loops on the lab network",
-        ("loop.py", "--rounds", "8"),
+        ("loop.py", "--rounds", "6"),
         "time / a bare loop's time",
         "the steps of an epoch; what a framework sets up before is left out",
     ),
@@ -109,8 +114,7 @@ def run(bench: Bench) -> dict[str, Any]:
     """What a bench prints as JSON, and its seconds."""
     begin = time.perf_counter()
     command = [sys.executable, str(HERE / bench.words[0]), *bench.words[1:], "--json"]
-    passive = os.environ | {"OMP_WAIT_POLICY": "passive"}  # a waiting thread must not take a core from workers
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=passive)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | bench.env)
     seen: dict[str, Any] = json.loads(done.stdout)
     return seen | {"took_s": round(time.perf_counter() - begin, 1)}
 
@@ -132,12 +136,11 @@ def main() -> None:
         print(f"\n{bench.title} ({bench.ratio})\n  clock: {bench.clock}")
         for what, figure in rows(seen):
             print(f"  {what:<64}{figure}")
+        described["peak_gflops_after"] = round(peak_gflops(), 1)
+        if began and (now := ticks()):
+            described["steal"] = round((now[1] - began[1]) / max(1, now[0] - began[0]), 4)
+        path = filed("bench", whole)
         sys.stdout.flush()
-    ended = ticks()
-    if began and ended:
-        described["steal"] = round((ended[1] - began[1]) / max(1, ended[0] - began[0]), 4)
-    described["peak_gflops_after"] = round(peak_gflops(), 1)
-    path = filed("bench", whole)
     print(
         f"\npeak after it {described['peak_gflops_after']} GFLOP/s, steal {described.get('steal', 'unknown')}, {path}"
     )

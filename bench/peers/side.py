@@ -106,7 +106,7 @@ def within(end: float, file: Path, flip: bool, train: Train, predict: Predict) -
         took = time.perf_counter() - begin
         if number and (took > 0.04 * budget_s or rows == len(task.images)):
             break
-        rows = min(4 * rows, len(task.images)) if took < 0.02 * budget_s else rows
+        rows = min(2 * rows, len(task.images)) if took < 0.04 * budget_s else rows
     some = data["test_images"][:256]
     predict(model, some)
     begin = time.perf_counter()
