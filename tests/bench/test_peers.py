@@ -31,7 +31,7 @@ class Worker:
 def file(tmp_path):
     targets = np.arange(1000) % 2
     images = {"images": np.zeros((4000, 8, 8, 1), np.uint8), "test_images": np.zeros((1000, 8, 8, 1), np.uint8)}
-    np.savez(tmp_path / "data.npz", classes=2, targets=np.arange(4000) % 2, test_targets=targets, **images)
+    np.savez(tmp_path / "data.npz", classes=2, targets=np.arange(4000) % 2, test_targets=targets, **images)  # type: ignore[arg-type]
     return tmp_path / "data.npz"
 
 
