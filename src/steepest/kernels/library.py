@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ from steepest.mistake import Failure
 FOLDER = Path(__file__).parent
 """Whose C++ sources, with their headers, become one library."""
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-pthread")
 """A product and a sum may become one operation, rounded once; nothing else is loosened."""
 TARGETS = (("-march=native",), ("-mcpu=native",), ())
 """The first that the compiler takes is used."""
@@ -101,17 +102,25 @@ def sources(*suffixes: str) -> list[Path]:
 
 
 def _compile(compiler: list[str], target: tuple[str, ...], path: Path) -> str:
-    """Compiles beside the place and moves there. What the compiler complained of, or nothing."""
+    """Compiles beside the place, all sources at once, and moves there. What the compiler complained of, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as place:
         made = Path(place) / path.name
-        command = [*compiler, *FLAGS, *target, "-o", str(made), *map(str, sources(".cpp"))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-        if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            return next((line for line in lines if "error" in line), lines[-1] if lines else "it failed")
-        made.replace(path)
-    return ""
+        objects = {source: Path(place) / f"{source.stem}.o" for source in sources(".cpp")}
+
+        def run(*words: str) -> str:
+            command = [*compiler, *FLAGS, *target, *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+            lines = (done.stderr or done.stdout).strip().splitlines() if done.returncode else []
+            complaint = next((line for line in lines if "error" in line), lines[-1] if lines else "it failed")
+            return complaint if done.returncode else ""
+
+        with ThreadPoolExecutor() as pool:
+            tails = pool.map(lambda pair: run("-c", "-o", str(pair[1]), str(pair[0])), objects.items())
+            tail = next(filter(None, tails), "") or run("-shared", "-o", str(made), *map(str, objects.values()))
+        if not tail:
+            made.replace(path)
+        return tail
 
 
 def _key(compiler: list[str], target: tuple[str, ...]) -> str:
