@@ -107,8 +107,8 @@ def stratified(targets: Array, fraction: float, seed: int) -> tuple[Indices, Ind
     rng = np.random.default_rng(seed)
     labels = targets if targets.dtype.kind in "iu" else np.zeros(len(targets), np.int64)
     chosen = np.zeros(len(targets), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    order = np.argsort(labels, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         if fraction > 0 and len(members) > 1:
             count = min(max(1, round(fraction * len(members))), len(members) - 1)
             chosen[rng.permutation(members)[:count]] = True

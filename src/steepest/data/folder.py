@@ -63,13 +63,13 @@ def listing(folder: Path) -> Listing:
         raise Mistake(f"{folder} is a file; a data set is a folder with one sub-folder per class")
     roots = _roots(folder)
     classes = tuple(sorted(path.name for path in _folders(roots["train"])))
-    files = []
+    labels, files = {name: label for label, name in enumerate(classes)}, []
     above = {_identity(path) for path in (folder, *folder.parents, *roots.values())}
     for split, root in roots.items():
         for sub in sorted(_folders(root)):
-            if sub.name not in classes:
+            if sub.name not in labels:
                 raise Mistake(f"{root} has a class {sub.name!r} that {roots['train']} has not")
-            files += [(split, classes.index(sub.name), path) for path in sorted(_images(sub, set(above)))]
+            files += [(split, labels[sub.name], path) for path in sorted(_images(sub, set(above)))]
     if not files:
         direct = any(path.suffix.lower() in SUFFIXES for path in _entries(folder))
         why = "only images without a class; put them into one sub-folder per class" if direct else "no images"

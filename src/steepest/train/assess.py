@@ -125,11 +125,12 @@ def _matched(part: Split, dataset: Dataset, trained: Trained) -> Split:
         raise Mistake(f"{dataset.name} is {kinds[bool(dataset.classes)]}, the network {kinds[bool(known)]}")
     if dataset.classes == known:
         return part
-    if strange := [name for name in dataset.classes if name not in known]:
+    labels = {name: label for label, name in enumerate(known)}
+    if strange := [name for name in dataset.classes if name not in labels]:
         raise Mistake(
             f"{dataset.name} has classes that the network does not know: {_few(strange)}; it knows {_few(known)}"
         )
-    return replace(part, targets=np.array([known.index(name) for name in dataset.classes])[part.targets])
+    return replace(part, targets=np.array([labels[name] for name in dataset.classes])[part.targets])
 
 
 def _few(names: Sequence[str]) -> str:

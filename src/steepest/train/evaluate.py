@@ -40,8 +40,9 @@ class Scores:
         precision: how many of those taken for the class are of it. recall: how many of those of it were taken for it.
         f1: their harmonic mean, 2·hits / (images of it + taken for it).
         """
-        counts = self.confusion()
-        sums = zip(counts.diagonal().tolist(), counts.sum(1).tolist(), counts.sum(0).tolist(), strict=True)
+        predicted, classes = self.logits.argmax(1), self.logits.shape[1]
+        of_each = self.targets[predicted == self.targets], self.targets, predicted
+        sums = zip(*(torch.bincount(labels, minlength=classes).tolist() for labels in of_each), strict=True)
         return [
             {
                 "n": n,
