@@ -142,7 +142,7 @@ def test_whole_epochs_are_augmented_in_one_call_and_may_be_begun_anywhere():
 # the order
 
 
-def easiest(progress, index, count, random):
+def easiest(epoch, progress, index, count, random):
     """An order for tests: of the first rows only, as many as progress says, each as often as is needed."""
     few = max(1, round(progress * len(index)))
     return np.concatenate([random.permutation(few) for _ in range(-(-count // few))])[:count]
@@ -171,8 +171,15 @@ def test_an_order_takes_the_progress_of_the_epochs_first_step_wherever_it_is_beg
     assert same(whole[start:], batches.epoch(2, start, lambda step: 0.2 + step / 100))
 
 
+@pytest.mark.parametrize(("share", "steps"), [(1.0, 15), (0.5, 7), (0.1, 1), (0.001, 1)])
+def test_an_epoch_may_be_a_share_of_the_images(share, steps):
+    batches = made(share=share)
+    assert batches.steps == steps == len(list(batches.epoch(0)))
+    assert sum(len(targets) for _, targets in batches.epoch(3)) == steps * batches.batch_size
+
+
 def test_an_order_of_all_is_the_plain_one_and_evaluation_has_none():
-    def every(progress, index, count, random):
+    def every(epoch, progress, index, count, random):
         return random.permutation(len(index))[:count]
 
     assert same(made().epoch(1), made(order=every).epoch(1))

@@ -28,7 +28,7 @@ from steepest.mistake import Mistake
 
 BLOCK_BYTES = 4 << 20  # a larger block leaves the caches and makes fresh pages: half the speed
 Statistics = tuple[Array, Array]
-Order = Callable[[float, Indices, int, np.random.Generator], Indices]
+Order = Callable[[int, float, Indices, int, np.random.Generator], Indices]
 KEEP = ("nothing", "images", "normalised")
 
 
@@ -42,9 +42,9 @@ class Batches:
     of `index`, the last batch short. memory: bytes; images that need more are streamed, in about that many bytes.
     keep: what is made at the first epoch and kept on the device: the "images", resized; their "normalised" batches,
     where nothing is done to the pixels; or "nothing". whole: augmentations get all images of an epoch at once.
-    order: ``f(progress, index, count, random) -> places``, which `count` places in `index` make an epoch and in what
-    order, with repetition allowed; progress is that at the epoch's first step. Streamed images come in an order that
-    suits the file.
+    order: ``f(epoch, progress, index, count, random) -> places``, which `count` places in `index` make an epoch and in
+    what order, with repetition allowed; progress is that at the epoch's first step. Streamed images come in an order
+    that suits the file. share: in (0, 1], of the images, that are an epoch.
 
     Shuffled epochs have whole batches only: each epoch drops (at most a batch of) other images. With fewer images than
     a batch, an epoch is one batch with all of them. ``dataclasses.replace(batches, …)`` costs next to nothing: images
@@ -64,6 +64,7 @@ class Batches:
     keep: str = "images"
     whole: bool = False
     order: Order | None = None
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)
@@ -106,7 +107,7 @@ class Batches:
     @property
     def steps(self) -> int:
         """Batches of one epoch."""
-        whole, rest = divmod(len(self.index), self.batch_size)
+        whole, rest = divmod(round(self.share * len(self.index)), self.batch_size)
         return max(1, whole) if self.shuffle else whole + (rest > 0)
 
     def epoch(
@@ -137,7 +138,7 @@ class Batches:
             return np.arange(count)
         random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
         used = min(count, self.steps * self.batch_size)
-        chosen = self.order(progress, self.index, used, random) if self.order else None
+        chosen = self.order(epoch, progress, self.index, used, random) if self.order else None
         if not self.streamed:
             return random.permutation(count)[:used] if chosen is None else chosen
         chunk = (self.index if chosen is None else self.index[chosen]) // self.chunk

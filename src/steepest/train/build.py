@@ -37,6 +37,8 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
     batches = part(train, index, statistics(train, index), batch_size=recipe.batch_size, pixels=pixels)
     for use in uses(recipe, "data"):
         batches = bind(use, classes=classes)(batches)
+    if hasattr(batches.order, "observe") and distributed.processes() > 1:
+        raise Mistake("an order that hangs on the losses is for one process: each of several sees a share of them")
     held_out = part(*validation, batches.statistics, batch_size=EVALUATE, shuffle=False) if validation else None
     few = batches.index[:: -(-len(batches) // SAMPLE)]
     sample = next(part(batches.split, few, batches.statistics, batch_size=len(few), shuffle=False).epoch(0))[0]

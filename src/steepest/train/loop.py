@@ -140,13 +140,16 @@ def passes(
     the whole batch; gives that sum and the number of correct images. graph: to be differentiated again. again: the
     batch has been seen already."""
     total, correct = 0.0, 0
+    observe = None if again else getattr(t.order, "observe", None)
+    place = t.step % t.batches.steps * t.recipe.batch_size
     parts = gradient_accumulation(images, targets, size=t.recipe.micro_batch)
     for number, (part, wanted) in enumerate(parts):
         for module in t.told:
             module.targets = wanted
         with t.autocast():
             logits = t.model(part)
-            loss = t.loss(logits, wanted, part).sum() / count
+            losses = t.loss(logits, wanted, part)
+            loss = losses.sum() / count
         for penalty in t.penalties:
             loss = loss + penalty(t.model) * (len(part) / count)
         for module in t.adding:
@@ -154,6 +157,9 @@ def passes(
                 loss, module.added_loss = loss + module.added_loss * (len(part) / count), None
         t.scaler.scale(loss).backward(create_graph=graph)
         total += loss.item()
+        if observe is not None:  # the order of the images hangs on their losses
+            observe(place, losses)
+            place += len(part)
         if t.classes:
             labels = wanted if wanted.dim() == 1 else wanted.argmax(1)
             correct += int((logits.detach().argmax(1) == labels).sum())

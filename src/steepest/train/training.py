@@ -83,6 +83,7 @@ class Training:
     def __post_init__(self) -> None:
         self.prepared, self.infer = inference(uses(self.recipe, "inference"))
         self.generator = torch.Generator(self.device)
+        self.order: Any = self.batches.order
         modules: list[Any] = list(self.model.modules())
         self.aware = [part for part in (*modules, self.optimizer) if hasattr(part, "progress")]
         self.told = [module for module in modules if hasattr(module, "targets")]
@@ -137,6 +138,7 @@ class Training:
             "averaging": [average.state_dict() for average in self.averaging],
             "gauges": [gauge.state_dict() for gauge in self.gauges],
             "scaler": self.scaler.state_dict(),
+            "order": self.order.state_dict() if hasattr(self.order, "state_dict") else {},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -149,6 +151,8 @@ class Training:
             for gauge, saved in zip(self.gauges, state["gauges"], strict=True):
                 gauge.load_state_dict(saved)
             self.scaler.load_state_dict(state["scaler"])
+            if hasattr(self.order, "load_state_dict"):
+                self.order.load_state_dict(state["order"])
             self.step, self.sums = int(state["step"]), Sums(**state["sums"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())

@@ -47,7 +47,7 @@ def test_nothing_but_the_batches_and_their_seed_decides(make):
 def test_augmentations_batch_size_and_order_of_the_training_are_left_out(make):
     plain = losses(make(), 3, epochs=1)
     changed = bulk_random(make(pixels=[flip], batch_size=7), per="epoch")
-    changed = replace(changed, order=lambda progress, index, count, random: np.zeros(count, np.int64))
+    changed = replace(changed, order=lambda epoch, progress, index, count, random: np.zeros(count, np.int64))
     assert np.array_equal(plain, losses(changed, 3, epochs=1))
 
 

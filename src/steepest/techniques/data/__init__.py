@@ -6,6 +6,7 @@ NAMES: tuple[str, ...] = (
     "data_selection",
     "label_noise",
     "normalise",
+    "online_batch_selection",
     "packed_records",
     "preprocess_once",
 )

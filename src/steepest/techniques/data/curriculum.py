@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 CARD = Card(
     off={"start": 1.0},
     tiny={"proxy_epochs": 1},
+    place="order",
     allows={
         "start": "(0, 1]",
         "full": "[0, 1]",
@@ -81,7 +82,7 @@ def curriculum(
     ranked[batches.index] = ranks(scores, batches.split.targets[batches.index] if balanced and classes else None)
     paced = functools.partial(share, start=start, full=full, pace=pace)
 
-    def order(progress: float, index: Indices, count: int, random: np.random.Generator) -> Indices:
+    def order(epoch: int, progress: float, index: Indices, count: int, random: np.random.Generator) -> Indices:
         return easiest(ranked[index], paced(progress), count, random)
 
     return replace(batches, order=order)

@@ -26,7 +26,7 @@ Scores = npt.NDArray[np.float32]
 
 def losses(batches: Batches, classes: int, epochs: int = 3) -> Scores:
     """The proxy's loss on each row of `batches.index`, (N,) float32: cross-entropy, or squared error where K is 0."""
-    plain = replace(batches, pixels=(), whole=False, order=None)
+    plain = replace(batches, pixels=(), whole=False, order=None, share=1.0)
     training = replace(plain, batch_size=BATCH, shuffle=True)
     with torch.enable_grad():
         model = _trained(training, classes, epochs)
