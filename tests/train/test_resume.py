@@ -49,6 +49,14 @@ RECIPES = {
         schedule="cosine",
         use=("flip", "cutout:size=3", "ema:decay=0.9,every=2", "clip_norm"),
     ),
+    "chosen": Recipe().replace(
+        **(WIDE | {"epochs": 6.0}),
+        model="basic_cnn",
+        batch_size=60,
+        optimizer="sgd",
+        lr=0.05,
+        use=("online_batch_selection:start=0.3,end=0.8",),
+    ),
     "adam": Recipe().replace(
         model="mlp", batch_size=64, optimizer="adam", lr=0.01, epochs=2.4, use=("weight_decay_l2", "early_stopping")
     ),

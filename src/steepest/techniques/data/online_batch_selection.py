@@ -105,7 +105,7 @@ class Hardest:
         self.views[places] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        tensors = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("losses", "views", "places")}
+        tensors = {name: torch.tensor(getattr(self, name)) for name in ("losses", "views", "places")}
         return {"epoch": self.epoch, **tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
