@@ -1,6 +1,6 @@
 """Time to 94 % on CIFAR-10: `steepest train cifar10 --recipe speedrun94` against the plain port, seed by seed.
 
-    python bench/full.py [--seeds 5] [--easy] [--data-dir DIR]
+    python bench/full.py [--seeds 5] [--port-seeds N] [--easy] [--data-dir DIR] [--json]
 
 Each training is a process of its own, the two sides in turn. The clock covers all of a process, from starting it to its
 end: loading, training, the evaluation of the test set. Each seed is printed and filed in bench/results/ as it ends.
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,32 +37,47 @@ def trained(*command: str) -> dict[str, Any]:
     return {"test_accuracy": json.loads(done.stdout)["test_accuracy"], "wall_s": round(wall_s, 1)}
 
 
+def row(side: str, seen: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the trainings of one side come to: the accuracy of each, the mean of their times."""
+    accuracies, times = ([one[key] for one in seen] for key in ("test_accuracy", "wall_s"))
+    return {"what": side, "test_accuracy": accuracies, "wall_s": float(np.mean(times)), "walls": times, "n": len(seen)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--port-seeds", type=int, help="how many of them the port trains too; all")
     parser.add_argument("--easy", action="store_true")
     parser.add_argument("--data-dir", default=str(Path("~/.cache/steepest").expanduser()))
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    port = "plain port, eased" if given.easy else "plain port"
-    rate = next(row["images_per_s"][port] for row in measured(1) if port in row["images_per_s"])
-    hours = given.seeds * IMAGES * EPOCHS / rate / 3600
-    print(f"the {port} alone will take about {hours:.1f} hours for {given.seeds} seeds", flush=True)
-    rows: list[dict[str, Any]] = []
+    port, both = "plain port", given.seeds if given.port_seeds is None else given.port_seeds
+    port += ", eased" if given.easy else ""
+    say = partial(print, file=sys.stderr, flush=True)
+    if both:
+        rate = next(found["images_per_s"][port] for found in measured(1) if port in found["images_per_s"])
+        say(f"the {port} alone will take about {both * IMAGES * EPOCHS / rate / 3600:.1f} hours for {both} seeds")
+    seen: dict[str, list[dict[str, Any]]] = {"steepest": [], port: []}
     for seed in range(given.seeds):
         shared = ("--seed", str(seed), "--data-dir", given.data_dir)
         with tempfile.TemporaryDirectory() as out:
             ours = (STEEPEST, "train", "cifar10", "--recipe", "speedrun94", "--out", out, *shared)
             theirs = (sys.executable, PORT, *(["--every-easy-fix"] if given.easy else []), *shared)
-            sides = {"steepest": ours, port: theirs}
-            seen = {side: trained(*sides[side]) for side in (list(sides) if seed % 2 == 0 else list(sides)[::-1])}
-        rows.append({"seed": seed, "ratio": seen[port]["wall_s"] / seen["steepest"]["wall_s"]} | seen)
-        path = filed("time-to-94", {"machine": machine(), "clock": "whole processes", "rows": rows})
-        said = ", ".join(f"{side} {seen[side]['test_accuracy']:.2%} in {seen[side]['wall_s']:.0f} s" for side in sides)
-        print(f"seed {seed}: {said}: {rows[-1]['ratio']:.2f} times as fast", flush=True)
-    accuracy = {side: np.mean([row[side]["test_accuracy"] for row in rows]) for side in ("steepest", port)}
-    times = Rounds({side: [row[side]["wall_s"] for row in rows] for side in accuracy})
-    means = ", ".join(f"{side} {figure:.2%}" for side, figure in accuracy.items())
-    print(f"mean accuracy: {means}; time of the {port} / steepest's: {times.ratio(port, 'steepest')}; {path}")
+            sides = {"steepest": ours} | ({port: theirs} if seed < both else {})
+            for side in list(sides) if seed % 2 == 0 else list(sides)[::-1]:
+                seen[side].append(trained(*sides[side]))
+                say(f"seed {seed}, {side}: {seen[side][-1]['test_accuracy']:.2%} in {seen[side][-1]['wall_s']:.0f} s")
+        rows = [row(side, made) for side, made in seen.items() if made]
+        if both:
+            times = Rounds({side: [one["wall_s"] for one in made[:both]] for side, made in seen.items()})
+            rows.append({"what": f"time of the {port} / steepest's", "ratio": asdict(times.ratio(port, "steepest"))})
+        found = {"machine": machine(), "clock": "whole processes, from their start to their end", "rows": rows}
+        path = filed("time-to-94", found)
+    if given.json:
+        print(json.dumps(found))
+    for one in rows:
+        say(one)
+    say(path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from interleave import machine
+from scipy import stats  # type: ignore[import-untyped]
 
 RECORDS = Path(__file__).parents[1] / "records"
 UNITS = {"_s": "s", "_gb": "GB", "kills": "count", "trainings": "count", "models_equal": "count", "torn": "count"}
@@ -39,11 +41,21 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
         elif key == "ratio":
             yield from figures(value, what)
         elif key == "test_accuracy":
-            ends = {"low": min(value), "high": max(value), "interval": "range of the runs"}
-            yield name, {"value": sum(value) / len(value), "unit": "fraction"} | ends
+            mean, low, high = spread(value)
+            kind = "95 % of the mean, Student's t over the runs" if len(value) > 2 else "range of the runs"
+            yield name, {"value": mean, "unit": "fraction", "low": low, "high": high, "interval": kind}
         elif unit and isinstance(value, int | float) and not isinstance(value, bool) and "limit" not in key:
             short = unit == "s" and value < 1
             yield name, {"value": 1000 * value, "unit": "ms"} if short else {"value": value, "unit": unit}
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Mean, and the 95 % interval of it by Student's t; of one or two values their range."""
+    mean = float(np.mean(values))
+    if len(values) < 3:
+        return mean, min(values), max(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return mean, mean - half, mean + half
 
 
 def rounds(seen: Any) -> list[int]:

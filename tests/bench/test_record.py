@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
 import record
 from record import figures, rounds
 
@@ -24,6 +25,16 @@ def test_times_and_accuracies_are_figures_and_limits_are_not():
     assert (accuracy["value"], accuracy["low"], accuracy["high"]) == (0.95, 0.9, 1.0)
     assert len(found) == 2
     assert dict(figures({"rows": [row | {"median_s": 0.25}]}))["train, median"] == {"value": 250.0, "unit": "ms"}
+
+
+def test_the_mean_of_three_and_more_runs_has_students_interval():
+    accuracy = dict(figures({"what": "train", "test_accuracy": [0.93, 0.94, 0.95]}))["test accuracy"]
+    assert accuracy["value"] == pytest.approx(0.94)
+    assert (
+        accuracy["high"] - 0.94
+        == pytest.approx(0.94 - accuracy["low"])
+        == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
+    )
 
 
 def test_memory_and_counts_are_figures_and_yes_or_no_is_not():
