@@ -12,5 +12,4 @@ NAMES: tuple[str, ...] = (
     "mixup",
     "pad_crop",
     "progressive_resize",
-    "random_crop",
 )

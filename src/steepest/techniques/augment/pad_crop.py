@@ -23,7 +23,6 @@ from torch.nn import functional as F
 
 from ...mistake import Mistake
 from ..card import Card
-from .windows import gathered
 
 CARD = Card(
     off={"pixels": 0},
@@ -68,7 +67,7 @@ def _windows(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, pixe
     padded = F.pad(images, (pixels,) * 4, mode if mode == "reflect" else "constant").permute(0, 2, 3, 1)
     row, image = (torch.arange(size, device=images.device) for size in (height, count))
     rows = image[:, None] * padded.shape[1] + row + down
-    return gathered(padded.reshape(-1), rows * padded.shape[2] + right, (count, height, width, padded.shape[3]))
+    return _gathered(padded.reshape(-1), rows * padded.shape[2] + right, (count, height, width, padded.shape[3]))
 
 
 def _mended(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, pixels: int) -> torch.Tensor:
@@ -84,7 +83,7 @@ def _mended(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, pixel
     starts = (image[:, None] * height + row[inside + down]) * width + right
     pixel_run = F.pad(images.permute(0, 2, 3, 1).reshape(-1), (pixels * channels, pixels * channels))
     order = right[:, 0].argsort()
-    crops = gathered(pixel_run, starts[order], (count, height, width, channels))
+    crops = _gathered(pixel_run, starts[order], (count, height, width, channels))
     shifts = torch.bincount(right[:, 0], minlength=2 * pixels + 1).tolist()
     for shift, part in zip(range(-pixels, pixels + 1), crops.split(shifts), strict=True):
         for column in range(abs(shift)):
@@ -93,3 +92,10 @@ def _mended(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor, pixel
             else:
                 part[:, :, width - 1 - column] = part[:, :, width - 1 - 2 * shift + column]
     return crops.index_select(0, order.argsort())
+
+
+def _gathered(values: torch.Tensor, starts: torch.Tensor, shape: tuple[int, int, int, int]) -> torch.Tensor:
+    """Crops (N,H,W,C) from pixels in a row: each row of a crop is one run of W·C values from its start (in pixels)."""
+    run = shape[2] * shape[3]
+    runs = values.as_strided((len(values) - run + 1, run), (1, 1))
+    return runs.index_select(0, starts.flatten() * shape[3]).view(shape)
