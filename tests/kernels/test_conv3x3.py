@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from steepest.kernels import conv3x3 as room
 from steepest.kernels import library, plain
-from steepest.kernels.conv3x3 import Conv3x3, apply, conv3x3, fits, serves
+from steepest.kernels.conv3x3 import Conv3x3, apply, conv3x3, fits
+from steepest.kernels.eager import serves
 from steepest.mistake import Mistake
 
 LAST = torch.channels_last
@@ -145,13 +146,12 @@ def test_smaller_tiles_are_more_exact():
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 5, 6, 6), (0, 1, 1, 1, 1), (0, 64, 256, 7, 7)])
-def test_an_empty_batch_gives_an_empty_output_and_zero_gradients(shape, counted):
+def test_an_empty_batch_gives_an_empty_output_and_zero_gradients(shape):
     x, weight, bias, dy = [one.requires_grad_() for one in tensors(*shape)]
     y = conv3x3(x, weight, bias)
     y.backward(dy.detach())
     assert y.shape == dy.shape and x.grad is not None and x.grad.shape == x.shape
     assert weight.grad is not None and not weight.grad.any() and bias.grad is not None and not bias.grad.any()
-    assert len(counted) == 3
 
 
 @pytest.mark.parametrize("shape", [(7, 3, 24, 13, 11), (9, 70, 33, 7, 7), (40, 64, 64, 15, 15), (3, 130, 70, 5, 5)])

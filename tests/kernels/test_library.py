@@ -13,7 +13,10 @@ from steepest.kernels import library
 from steepest.mistake import Failure
 
 DRIVERS = [Path(__file__).with_name(name) for name in ("driver.cpp", "pointwise_driver.cpp")]
-SIZES = "import torch; from steepest.kernels.conv3x3 import conv3x3, serves; torch.set_num_threads(1);"
+SIZES = (
+    "import torch; torch.set_num_threads(1);"
+    "from steepest.kernels.conv3x3 import conv3x3; from steepest.kernels.eager import serves;"
+)
 USE = SIZES + "x, w = torch.ones(1, 2, 5, 5), torch.ones(3, 2, 3, 3); print(serves(x, w), conv3x3(x, w).sum().item())"
 SUM = "1014.0"
 """Of 3 filters, 2 channels and 9 taps each: 13² of 15² of the taps of 5×5 pixels lie on the map."""

@@ -13,11 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 from steepest import kernels, models
 from steepest.kernels import library, replace
-from steepest.kernels.activation import GELU
+from steepest.kernels.activation import CELU, GELU
+from steepest.kernels.batch_norm import BatchNorm2d
 from steepest.kernels.max_pool import MaxPool2x2
 from steepest.kernels.replace import pairs
 from steepest.techniques.inference.fold_batch_norm import fold_batch_norm
-from steepest.techniques.layers import checkpointing
+from steepest.techniques.layers import celu, checkpointing
 
 LAST = torch.channels_last
 
@@ -225,7 +226,15 @@ def test_classes_of_ones_own_are_left_alone():
         pass
 
     class Act(nn.GELU):
-        pass
+        def forward(self, input):
+            return super().forward(input) + 1
 
     net = replace.apply(nn.Sequential(Norm(3), nn.ReLU(), nn.BatchNorm2d(3), Act()))
     assert type(net[0]) is Norm and type(net[3]) is Act and type(net[2]) is nn.BatchNorm2d
+
+
+def test_an_activation_that_only_sets_torchs_up_is_compiled_as_torchs_is():
+    net = celu.apply(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()), alpha=0.3)
+    theirs, x = copy.deepcopy(net), torch.randn(4, 8, 6, 6).contiguous(memory_format=LAST)
+    assert type(replace.apply(net)[1]) is CELU and type(net[0]) is BatchNorm2d
+    torch.testing.assert_close(net(x), theirs(x))

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steepest.kernels.library import library, once
+from steepest.kernels.eager import serves, watched
+from steepest.kernels.library import once
 from steepest.mistake import Mistake
 
 M = TypeVar("M", bound=nn.Module)
@@ -29,36 +30,10 @@ def conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = N
     is differentiated again is computed by PyTorch's convolution. Raises Mistake for other shapes.
     """
     _check(x, weight, bias, padding)
-    if not serves(x, weight, bias):
+    if 0 in weight.shape or not serves(x, weight, bias):
         return F.conv2d(x, weight, bias, padding=padding)
     y: torch.Tensor = _Conv.apply(x, weight, bias, padding)  # type: ignore[no-untyped-call]
     return y
-
-
-def serves(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> bool:
-    """Whether the compiled convolution takes these tensors as they are, here and now."""
-    tensors = [x, weight] if bias is None else [x, weight, bias]
-    plain = all(
-        type(one) in (torch.Tensor, nn.Parameter)
-        and one.device.type == "cpu"
-        and one.dtype == torch.float32
-        and one.layout == torch.strided
-        and not one.is_neg()
-        for one in tensors
-    )
-    return plain and 0 not in (*x.shape[1:], *weight.shape) and not _watched() and library() is not None
-
-
-def _watched() -> bool:
-    """Whether PyTorch must see the convolution: autocast, compilers, tracers, transforms, dual numbers, counters."""
-    return (
-        torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
 
 
 @final
@@ -68,7 +43,7 @@ class Conv3x3(nn.Conv2d):
     folds = True  # what stands behind it may be absorbed into its weights
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        known = not _watched() and input.dim() == 4 and input.shape[1] == self.in_channels
+        known = not watched() and input.dim() == 4 and input.shape[1] == self.in_channels
         if known and fits(self) and min(input.shape[2:]) >= 3:
             return conv3x3(input, weight, bias, _padding(self))
         y: torch.Tensor = super()._conv_forward(input, weight, bias)

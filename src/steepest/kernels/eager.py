@@ -15,7 +15,7 @@ LAST = torch.channels_last
 
 def serves(*tensors: torch.Tensor | None) -> bool:
     """Whether the compiled kernels take these tensors as they are, here and now."""
-    return not _watched() and all(one is None or _plain(one) for one in tensors) and library() is not None
+    return not watched() and all(one is None or _plain(one) for one in tensors) and library() is not None
 
 
 def _plain(x: torch.Tensor) -> bool:
@@ -29,14 +29,15 @@ def _plain(x: torch.Tensor) -> bool:
     )
 
 
-def _watched() -> bool:
-    """Whether PyTorch must see the operators: autocast, compilers, tracers, function transforms, dual numbers."""
+def watched() -> bool:
+    """Whether PyTorch must see the operators: autocast, compilers, tracers, transforms, dual numbers, counters."""
     return (
         torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 

@@ -24,12 +24,18 @@ def apply(model: M) -> M:
     for module in model.modules():
         if type(module) is nn.MaxPool2d and fits(module):
             module.__class__ = MaxPool2x2
-        elif type(module) in OURS:
-            module.__class__ = OURS[type(module)]
+        elif ours := compiled(module):
+            module.__class__ = ours
     for norm, activation in followed:
         norm.__class__ = BatchNorm2d
         norm.followed_by = (activation,)  # type: ignore[assignment]
     return model
+
+
+def compiled(module: nn.Module) -> type[nn.Module] | None:
+    """The class of ours for an activation that is torch's, or derives from it without computing anything else."""
+    same = (kind for kind in OURS if isinstance(module, kind) and type(module).__call__ is kind.__call__)
+    return next((OURS[kind] for kind in same if type(module).forward is kind.forward), None)
 
 
 def pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
@@ -57,7 +63,7 @@ def _pairs(model: nn.Module, training: bool) -> set[tuple[str, str]]:
         if not isinstance(norm, fx.Node) or norm.op != "call_module" or len(norm.users) != 1 or len(node.args) != 1:
             continue
         names = str(norm.target), activation
-        known = type(modules[names[0]]) is nn.BatchNorm2d and type(modules[names[1]]) in OURS
+        known = type(modules[names[0]]) is nn.BatchNorm2d and compiled(modules[names[1]]) is not None
         if known and calls.count(names[0]) == 1 and not node.kwargs:
             found.add(names)
     return found
