@@ -43,7 +43,8 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
         elif key == "test_accuracy":
             mean, low, high = spread(value)
             kind = "95 % of the mean, Student's t over the runs" if len(value) > 2 else "range of the runs"
-            yield name, {"value": mean, "unit": "fraction", "low": low, "high": high, "interval": kind}
+            ends = {"low": low, "high": high, "interval": kind} if len(value) > 1 else {}
+            yield name, {"value": mean, "unit": "fraction"} | ends
         elif unit and isinstance(value, int | float) and not isinstance(value, bool) and "limit" not in key:
             short = unit == "s" and value < 1
             yield name, {"value": 1000 * value, "unit": "ms"} if short else {"value": value, "unit": unit}

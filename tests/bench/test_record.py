@@ -27,6 +27,10 @@ def test_times_and_accuracies_are_figures_and_limits_are_not():
     assert dict(figures({"rows": [row | {"median_s": 0.25}]}))["train, median"] == {"value": 250.0, "unit": "ms"}
 
 
+def test_one_run_has_no_interval():
+    assert dict(figures({"test_accuracy": [0.94]}))["test accuracy"] == {"value": 0.94, "unit": "fraction"}
+
+
 def test_the_mean_of_three_and_more_runs_has_students_interval():
     accuracy = dict(figures({"what": "train", "test_accuracy": [0.93, 0.94, 0.95]}))["test accuracy"]
     assert accuracy["value"] == pytest.approx(0.94)
