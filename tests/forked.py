@@ -58,6 +58,7 @@ def one(place, job, rank, count):
         patience = datetime.timedelta(seconds=60)
         store = f"file://{place}/store"
         distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=count, timeout=patience)
+        distributed.barrier()  # nobody may be gone before all are connected
         torch.save(job(rank, place), place.with_name(f"{place.name}.{rank}.pt"))
     except BaseException:
         place.with_name(f"{place.name}.{rank}.txt").write_text(traceback.format_exc())

@@ -238,7 +238,7 @@ def begun(typed, monkeypatch, tmp_path):
         return plain(self, training, loss)
 
     monkeypatch.setattr(watch.Watcher, "stepped", stepped)
-    status, out, err = typed("train", "--out", "begun", "--threads", "1", "--epochs", "2")
+    status, out, err = typed("train", "--out", "begun", "--threads", "1", "--epochs", "5")
     assert status == 1 and out == ""
     assert err.splitlines()[-1].startswith("steepest: stopped at step 3 of begun/digits-quick-seed0")
     monkeypatch.undo()

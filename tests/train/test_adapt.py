@@ -105,7 +105,9 @@ def test_a_batch_is_at_most_the_images_that_are_really_trained_on(count, classes
     recipe, notes = fitted(data)
     left = count if val else len(stratified(data.train.targets, recipe.val_fraction, 0)[0])
     assert recipe.batch_size == left
-    assert notes == [f"photos has {left} training images: batch_size 250 became {left}"]
+    assert notes == [
+        f"photos has {left} training images: batch_size {ask('digits', 'quick')[0].batch_size} became {left}"
+    ]
     assert fitted(data, batch_size=left)[0].batch_size == left
     with pytest.raises(Mistake, match=f"batch_size {left + 1} is larger than the data: photos has {left} training"):
         fitted(data, batch_size=left + 1)

@@ -236,7 +236,7 @@ def test_batches_by_number_are_those_of_the_epochs_and_know_their_progress(numbe
     """In whatever order; an order of images that follows progress is the same whichever batch comes first."""
     made, pace, told = built(), BySteps(12), []
 
-    def order(progress, index, used, random):
+    def order(epoch, progress, index, used, random):
         told.append(progress)
         return random.permutation(len(index))[:used]
 
