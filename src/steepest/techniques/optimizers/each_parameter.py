@@ -1,4 +1,4 @@
-"""An optimiser that moves one parameter after another, each by a rule that sees nothing of the others."""
+"""Optimisers that move their groups of parameters one after another, or one parameter after another."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 
-class EachParameter(torch.optim.Optimizer):
-    """Calls `move` for every parameter that has a gradient, group by group."""
+class EachGroup(torch.optim.Optimizer):
+    """Calls `move_group` for every group of parameters."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -20,10 +20,21 @@ class EachParameter(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self.move(parameter, parameter.grad, group)
+            self.move_group(group)
         return loss
+
+    @abstractmethod
+    def move_group(self, group: dict[str, Any]) -> None:
+        """Moves those of a group's parameters in place that have a gradient."""
+
+
+class EachParameter(EachGroup):
+    """Calls `move` for every parameter that has a gradient, by a rule that sees nothing of the others."""
+
+    def move_group(self, group: dict[str, Any]) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                self.move(parameter, parameter.grad, group)
 
     @abstractmethod
     def move(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:

@@ -21,12 +21,13 @@ large a β diverges. It looks one step ahead only, and so settles on small rates
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from ..card import Card
+from .each_parameter import EachGroup
 
 CARD = Card(
     allows={
@@ -40,7 +41,7 @@ CARD = Card(
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
-class Hypergradient(torch.optim.Optimizer):
+class Hypergradient(EachGroup):
     """One group with every parameter that takes a gradient.
 
     lr, weight_decay, hyper_lr: from 0. momentum: in [0, 1), not used by form "adam". form: "sgd" or "adam".
@@ -63,25 +64,17 @@ class Hypergradient(torch.optim.Optimizer):
         own = {"form": form, "learned": 0.0, "rate": lr, "multiplier": 1.0}
         super().__init__([{"params": trained, "initial_lr": lr}], rates | own)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step from the gradients, first of the rate, then of the weights."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            moved = {p: p.grad.add(p, alpha=group["weight_decay"]) for p in group["params"] if p.grad is not None}
-            slopes = [(g * self.state[p]["direction"]).sum() for p, g in moved.items() if "direction" in self.state[p]]
-            if slopes:
-                group["learned"] += group["hyper_lr"] * group["multiplier"] * torch.stack(slopes).sum().item()
-            base = group["initial_lr"]
-            group["multiplier"] = group["lr"] / base if base else 1.0
-            group["rate"] = group["multiplier"] * (base + group["learned"])
-            for parameter, gradient in moved.items():
-                self._turn(self.state[parameter], gradient, group)
-                parameter.sub_(group["rate"] * self.state[parameter]["direction"])
-        return loss
+    def move_group(self, group: dict[str, Any]) -> None:
+        moved = {p: p.grad.add(p, alpha=group["weight_decay"]) for p in group["params"] if p.grad is not None}
+        slopes = [(g * self.state[p]["direction"]).sum() for p, g in moved.items() if "direction" in self.state[p]]
+        if slopes:
+            group["learned"] += group["hyper_lr"] * group["multiplier"] * torch.stack(slopes).sum().item()
+        base = group["initial_lr"]
+        group["multiplier"] = group["lr"] / base if base else 1.0
+        group["rate"] = group["multiplier"] * (base + group["learned"])
+        for parameter, gradient in moved.items():
+            self._turn(self.state[parameter], gradient, group)
+            parameter.sub_(group["rate"] * self.state[parameter]["direction"])
 
     def _turn(self, state: dict[str, Any], gradient: torch.Tensor, group: dict[str, Any]) -> None:
         """Sets a parameter's new direction. `gradient` may be kept."""

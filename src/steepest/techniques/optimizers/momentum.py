@@ -18,12 +18,13 @@ Hurts: inside, for a few steps after each sharp fall of the learning rate; a ris
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from ..card import Card
+from .each_parameter import EachParameter
 
 CARD = Card(allows={"momentum": "[0, 1)", "lr": "[0, inf)", "weight_decay": "[0, inf)", "form": ("inside", "outside")})
 
@@ -48,29 +49,17 @@ def momentum(
     return RateInside(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
 
-class RateInside(torch.optim.Optimizer):
+class RateInside(EachParameter):
     """The inside form: v ← μv - η(g + λw), w ← w + v. defaults: lr, momentum and weight_decay of the groups."""
 
     def __init__(self, groups: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
         super().__init__(groups, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step from the gradients; parameters without one stay as they are, and so do their velocities."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            rate, decay = group["lr"], group["weight_decay"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "velocity" not in state:
-                    state["velocity"] = torch.zeros_like(parameter)
-                velocity = state["velocity"].mul_(group["momentum"]).add_(parameter.grad, alpha=-rate)
-                if decay:
-                    velocity.add_(parameter, alpha=-rate * decay)
-                parameter.add_(velocity)
-        return loss
+    def move(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        rate, decay, state = group["lr"], group["weight_decay"], self.state[parameter]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(parameter)
+        velocity = state["velocity"].mul_(group["momentum"]).add_(gradient, alpha=-rate)
+        if decay:
+            velocity.add_(parameter, alpha=-rate * decay)
+        parameter.add_(velocity)

@@ -21,13 +21,14 @@ and decoupled do not go with it. Batch norms' running statistics are those of y 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..card import Card
+from .each_parameter import EachGroup
 
 CARD = Card(
     tiny={"warmup_steps": 3},
@@ -44,7 +45,7 @@ CARD = Card(
 EPS = 1e-8
 
 
-class ScheduleFree(torch.optim.Optimizer):
+class ScheduleFree(EachGroup):
     """One group with every parameter that takes a gradient.
 
     lr, weight_decay, warmup_steps: from 0; momentum is not used. form: "sgd" or "adamw". beta: in [0, 1]. beta2: in
@@ -72,24 +73,16 @@ class ScheduleFree(torch.optim.Optimizer):
         groups = [{"params": list(self.named.values()), "initial_lr": lr}]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay} | own)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step from the gradients; parameters without one stay as they are."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            group["step"] += 1
-            rate = group["lr"] * min(1.0, group["step"] / max(1, group["warmup_steps"]))
-            if group["form"] == "adamw":
-                rate *= (1 - group["beta2"] ** group["step"]) ** 0.5
-            group["weight"] += rate**2
-            share = rate**2 / group["weight"] if group["weight"] else 0.0
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group, rate, share)
-        return loss
+    def move_group(self, group: dict[str, Any]) -> None:
+        group["step"] += 1
+        rate = group["lr"] * min(1.0, group["step"] / max(1, group["warmup_steps"]))
+        if group["form"] == "adamw":
+            rate *= (1 - group["beta2"] ** group["step"]) ** 0.5
+        group["weight"] += rate**2
+        share = rate**2 / group["weight"] if group["weight"] else 0.0
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                self._move(parameter, parameter.grad, group, rate, share)
 
     def _move(self, y: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any], rate: float, share: float) -> None:
         state = self.state[y]
