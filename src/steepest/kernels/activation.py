@@ -50,8 +50,8 @@ def activate(x: torch.Tensor, kind: Kind) -> torch.Tensor:
 
 
 def dense(x: torch.Tensor) -> bool:
-    """Whether the numbers of x lie next to each other in memory, in an order that a new tensor takes over."""
-    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=LAST))
+    """Whether x has numbers, and they lie next to each other in memory, in an order that a new tensor takes over."""
+    return x.numel() > 0 and (x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=LAST)))
 
 
 class _Activation(nn.Module):

@@ -46,7 +46,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def _serves(self, x: torch.Tensor) -> bool:
         tensors = self.weight, self.bias, self.running_mean, self.running_var
-        if not serves(x, *tensors) or x.dim() != 4 or x.shape[1] != self.num_features or x.numel() == x.shape[1]:
+        if not serves(x, *tensors) or x.dim() != 4 or x.shape[1] != self.num_features or x.numel() <= x.shape[1]:
             return False
         if (self.running_mean is None) is not (self.running_var is None):
             return False

@@ -15,12 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steepest.kernels.eager import serves, watched
-from steepest.kernels.library import once
+from steepest.kernels.eager import LAST, call, serves, watched
 from steepest.mistake import Mistake
 
 M = TypeVar("M", bound=nn.Module)
-LAST = torch.channels_last
 
 
 def conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, padding: int = 1) -> torch.Tensor:
@@ -30,7 +28,7 @@ def conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = N
     is differentiated again is computed by PyTorch's convolution. Raises Mistake for other shapes.
     """
     _check(x, weight, bias, padding)
-    if 0 in weight.shape or not serves(x, weight, bias):
+    if 0 in (*x.shape[1:], *weight.shape) or not serves(x, weight, bias):
         return F.conv2d(x, weight, bias, padding=padding)
     y: torch.Tensor = _Conv.apply(x, weight, bias, padding)  # type: ignore[no-untyped-call]
     return y
@@ -145,11 +143,7 @@ def _forward(
     k = weight.shape[1 if turned else 0]
     y = torch.empty((n, k, h + 2 * padding - 2, w + 2 * padding - 2), memory_format=LAST)
     bias = None if bias is None else bias.contiguous()
-    _call(
-        "steepest_conv",
-        *(x.data_ptr(), weight.data_ptr(), None if bias is None else bias.data_ptr(), y.data_ptr()),
-        *(n, h, w, c, k, _four(strides), turned, padding, tile, torch.get_num_threads()),
-    )
+    call("steepest_conv", x, weight, bias, y, n, h, w, c, k, _four(strides), turned, padding, tile)
     return y
 
 
@@ -164,17 +158,8 @@ def _weight_gradient(
     x, dy = x.contiguous(memory_format=LAST), dy.contiguous(memory_format=LAST)
     n, c, h, w = x.shape
     dw = torch.empty(shape, memory_format=LAST if strides[1] == 1 else torch.contiguous_format)
-    _call(
-        "steepest_weight_gradient",
-        *(x.data_ptr(), dy.data_ptr(), dw.data_ptr()),
-        *(n, h, w, c, shape[0], _four(dw.stride()), padding, tile, torch.get_num_threads()),
-    )
+    call("steepest_weight_gradient", x, dy, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
     return dw
-
-
-def _call(name: str, *given: Any) -> None:
-    if getattr(once(), name)(*given):
-        raise MemoryError("no memory for the transformed maps of a convolution")
 
 
 def _four(strides: tuple[int, ...]) -> ctypes.Array[ctypes.c_int64]:

@@ -17,7 +17,7 @@ class MaxPool2x2(nn.MaxPool2d):
     def forward(self, input: Any) -> Any:
         if isinstance(input, fx.Proxy):
             return as_one_call(self, input)
-        maps = fits(self) and serves(input) and input.dim() == 4 and min(input.shape[2:]) >= 2
+        maps = fits(self) and serves(input) and input.dim() == 4 and min(input.shape[2:]) >= 2 and input.numel() > 0
         if maps and input.is_contiguous(memory_format=LAST):
             return _Pool.apply(input)  # type: ignore[no-untyped-call]
         return super().forward(input)
