@@ -51,12 +51,12 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Mean, and the 95 % interval of it by Student's t; of one or two values their range."""
+    """Mean of fractions, and its 95 % interval within [0, 1] by Student's t; of one or two values their range."""
     mean = float(np.mean(values))
     if len(values) < 3:
         return mean, min(values), max(values)
     half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean, mean - half, mean + half
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
 def rounds(seen: Any) -> list[int]:
