@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from interleave import machine
-from scipy import stats  # type: ignore[import-untyped]
+
+from steepest.stats import mean as student
 
 RECORDS = Path(__file__).parents[1] / "records"
 UNITS = {"_s": "s", "_gb": "GB", "kills": "count", "trainings": "count", "models_equal": "count", "torn": "count"}
@@ -41,22 +41,22 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
         elif key == "ratio":
             yield from figures(value, what)
         elif key == "test_accuracy":
-            mean, low, high = spread(value)
-            kind = "95 % of the mean, Student's t over the runs" if len(value) > 2 else "range of the runs"
-            ends = {"low": low, "high": high, "interval": kind} if len(value) > 1 else {}
-            yield name, {"value": mean, "unit": "fraction"} | ends
+            yield name, spread(value)
         elif unit and isinstance(value, int | float) and not isinstance(value, bool) and "limit" not in key:
             short = unit == "s" and value < 1
             yield name, {"value": 1000 * value, "unit": "ms"} if short else {"value": value, "unit": unit}
 
 
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Mean of fractions, and its 95 % interval within [0, 1] by Student's t; of one or two values their range."""
-    mean = float(np.mean(values))
-    if len(values) < 3:
-        return mean, min(values), max(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean, max(0.0, mean - half), min(1.0, mean + half)
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean of fractions, with its 95 % interval within [0, 1] by Student's t; of two, or equal ones, their range."""
+    found = student(values)
+    figure = {"value": found.mean, "unit": "fraction"}
+    if len(values) == 1:
+        return figure
+    if len(values) == 2 or found.low is None or found.high is None:
+        return figure | {"low": min(values), "high": max(values), "interval": "range of the runs"}
+    ends = {"low": max(0.0, found.low), "high": min(1.0, found.high)}
+    return figure | ends | {"interval": "95 % of the mean, Student's t over the runs"}
 
 
 def rounds(seen: Any) -> list[int]:
