@@ -120,7 +120,7 @@ class Batches:
         a block.
         """
         at = progress if callable(progress) else lambda step: progress
-        order = self._order(epoch, at(0) if self.order else 0.0)
+        order = self.places(epoch, at(0) if self.order else 0.0)
         ready = self.keep == "normalised"
         for first, raw in self._blocks(order, start - start % self.block):
             places = torch.from_numpy(order[first * self.batch_size :][: len(raw)])
@@ -131,7 +131,7 @@ class Batches:
                 part = slice(low, low + self.batch_size)
                 yield images[part] if ready else self._normalised(images[part]), targets[part]
 
-    def _order(self, epoch: int, progress: float) -> Indices:
+    def places(self, epoch: int, progress: float = 0.0) -> Indices:
         """Places in `index`, in the order of this epoch. Streamed: chunks in random order, then shuffled in windows."""
         count = len(self.index)
         if not self.shuffle:

@@ -3,7 +3,7 @@
 Layers: flatten; for each number of `hidden` ("200-100" is two layers) a linear layer and the activation; a linear
 layer to the outputs, without activation: its outputs are logits, or with one class the number to regress or a single
 logit. PyTorch's own initialisation. With `residual`, a hidden layer that keeps the size of its input adds its input to
-its output.
+its output. With `batch_norm`, a hidden layer normalises over the batch before its activation.
 
 The documents' networks: 784-200-100-10 with ReLU is `hidden="200-100"` on 28×28 grey images; 100-50-20-1 with sigmoid
 is `hidden="50-20", activation="sigmoid"`, one class, points of 100 numbers; regression is one class. Those of
@@ -40,6 +40,7 @@ def build(
     hidden: str = "200-100",
     activation: Literal["relu", "sigmoid", "tanh"] = "relu",
     residual: bool = False,
+    batch_norm: bool = False,
 ) -> MLP:
     """For inputs of any `shape`.
 
@@ -54,7 +55,7 @@ def build(
         sizes = [max(1, round(size * width / sizes[0])) for size in sizes]
     if residual and all(one != other for one, other in pairwise([torch.Size(shape).numel(), *sizes])):
         raise Mistake(f"residual of mlp needs a hidden layer as large as its input, which hidden={hidden} has not")
-    return MLP(classes, shape, sizes, _ACTIVATIONS[activation], residual)
+    return MLP(classes, shape, sizes, _ACTIVATIONS[activation], residual, batch_norm)
 
 
 class MLP(nn.Sequential):
@@ -67,12 +68,14 @@ class MLP(nn.Sequential):
         hidden: list[int],
         activation: type[nn.Module] = nn.ReLU,
         residual: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         size = torch.Size(shape).numel()
         self.append(nn.Flatten())
         for units in hidden:
-            layer = (nn.Linear(size, units), activation())
+            norm = (nn.BatchNorm1d(units),) if batch_norm else ()
+            layer = (nn.Linear(size, units), *norm, activation())
             self.extend((Residual(*layer),) if residual and units == size else layer)
             size = units
         self.append(nn.Linear(size, classes))

@@ -28,8 +28,12 @@ SAMPLE = 5000
 """Training images, at most, that the initialisations see."""
 
 
-def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> Training:
-    """A training of a recipe that has been checked and adapted to the data."""
+Fed = tuple[Batches, Batches | None, torch.Tensor]
+"""Training batches, validation batches, and the normalised training images that initialisations see."""
+
+
+def feed(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> Fed:
+    """What a training of this recipe and seed is fed with; trainings that agree in what decides it may share it."""
     classes = len(dataset.classes)
     (train, index), validation = rows(dataset, recipe, seed)
     pixels = [bind(use, classes=classes) for use in uses(recipe, "augment") if _stage(use) == "pixels"]
@@ -42,6 +46,13 @@ def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device) -> 
     held_out = part(*validation, batches.statistics, batch_size=EVALUATE, shuffle=False) if validation else None
     few = batches.index[:: -(-len(batches) // SAMPLE)]
     sample = next(part(batches.split, few, batches.statistics, batch_size=len(few), shuffle=False).epoch(0))[0]
+    return batches, held_out, sample
+
+
+def build(recipe: Recipe, dataset: Dataset, seed: int, device: torch.device, fed: Fed | None = None) -> Training:
+    """A training of a recipe that has been checked and adapted to the data. fed: what `feed` gave before."""
+    classes = len(dataset.classes)
+    batches, held_out, sample = fed or feed(recipe, dataset, seed, device)
     torch.manual_seed(seed)
 
     def init(model: nn.Module) -> None:
