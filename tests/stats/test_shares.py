@@ -61,6 +61,9 @@ def test_the_published_examples_come_out():
     assert (round(other.low, 4), round(other.high, 4)) == (0.0524, 0.3339)
     same = paired_shares(36, 12, 2, 0)
     assert (round(same.low, 4), round(same.high, 4)) == (0.0569, 0.3404)
+    # M. W. Fagerland and others, Stat. Med. 33, 2014: 1, 1, 7, 12, where the correlation is corrected to none
+    same = paired_shares(1, 1, 7, 12)
+    assert (round(same.low, 3), round(same.high, 3)) == (-0.507, -0.026)
 
 
 @given(COUNTS)
@@ -120,6 +123,14 @@ def chance_to_tell(images, differ, difference):
 def test_the_smallest_difference_of_a_set_is_told_in_four_of_five(images, differ):
     smallest = smallest_share_difference(images, 0.9, differ=differ)
     assert chance_to_tell(images, differ, smallest) == pytest.approx(0.8, abs=0.03)
+
+
+@given(st.integers(20, 10**5), st.floats(0.1, 1), st.sampled_from([0.5, 0.8, 0.9]))
+def test_the_smallest_difference_solves_connors_equation(images, differ, power):
+    d = smallest_share_difference(images, 0.9, differ=differ, power=power)
+    if 6 / images < d < differ:
+        found = (d * math.sqrt(images) - Z[0.95] * math.sqrt(differ)) / math.sqrt(differ - d**2)
+        assert scipy_stats.norm.cdf(found) == pytest.approx(power, abs=1e-6)
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1), st.floats(0, 1))

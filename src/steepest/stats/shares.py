@@ -86,8 +86,9 @@ def smallest_share_difference(
 
     accuracy in [0, 1]: about that of both. differ: the share of images that only one of them gets right, where it is
     known; else as if their mistakes had nothing to do with each other, which is the cautious side (networks err on much
-    the same images). More seeds do not help here: their interval is about these very images, and tells nothing of
-    others. Source: R. J. Connor, Biometrics 43, 1987. Raises Mistake for anything out of range.
+    the same images). More seeds do not help here, unless each holds other images out (count then the images of all):
+    their interval is about these very images, and tells nothing of others. Source: R. J. Connor, Biometrics 43, 1987.
+    Raises Mistake for anything out of range.
     """
     if images < 1:
         raise Mistake(f"a set needs at least 1 image: got {images}")
