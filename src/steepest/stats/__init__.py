@@ -5,14 +5,13 @@ from __future__ import annotations
 from .means import Difference, Equivalence, Mean, difference, equivalence, holm, mean
 from .planning import power_of, sd_limit, seeds_needed, smallest_difference
 from .sequential import Sequential, e_values, sequential
-from .shares import ShareDifference, apart, paired_shares, smallest_share_difference, wilson
+from .shares import apart, paired_shares, smallest_share_difference, wilson
 
 __all__ = [
     "Difference",
     "Equivalence",
     "Mean",
     "Sequential",
-    "ShareDifference",
     "apart",
     "difference",
     "e_values",

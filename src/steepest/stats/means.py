@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..mistake import Mistake
-from .shares import check_share
 
 SAME = 1e-6
 """Values nearer to each other than this share of the largest one are the same: accuracies are rounded to float32."""
@@ -30,9 +29,8 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means, a - b, with its interval and its two-sided p-value against none (None: not known).
-
-    n: pairs; not paired: the values of the smaller side.
+    """A difference of two means or shares, a - b, with its interval and its two-sided p-value against none (None: not
+    known). n: pairs; not paired: the values of the smaller side.
     """
 
     difference: float
@@ -199,3 +197,9 @@ def t_quantile(place: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, place))
+
+
+def check_share(name: str, value: float) -> None:
+    """Raises Mistake unless a chance or a confidence is in (0, 1)."""
+    if not 0 < value < 1:
+        raise Mistake(f"{name} must be in (0, 1): got {value!r}")

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 
 from ..mistake import Mistake
-from .means import t_quantile
-from .shares import check_share
+from .means import check_share, t_quantile
 
 MOST = 1_000_000
 """Seeds above which nobody plans."""

@@ -24,8 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..mistake import Mistake
-from .means import SAME, largest
-from .shares import check_share
+from .means import SAME, check_share, largest
 
 Array = npt.NDArray[np.float64]
 EFFECT = 1.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 
 from ..mistake import Mistake
+from .means import Difference, check_share
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -25,24 +25,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
-def check_share(name: str, value: float) -> None:
-    """Raises Mistake unless a chance or a confidence is in (0, 1)."""
-    if not 0 < value < 1:
-        raise Mistake(f"{name} must be in (0, 1): got {value!r}")
-
-
-@dataclass(frozen=True)
-class ShareDifference:
-    """A difference of two shares, a - b, with its interval and two-sided p-value. n: images (of the smaller set)."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    n: int
-
-
-def paired_shares(both: int, only_a: int, only_b: int, neither: int, confidence: float = 0.95) -> ShareDifference:
+def paired_shares(both: int, only_a: int, only_b: int, neither: int, confidence: float = 0.95) -> Difference:
     """The difference of the shares that two networks got right of the same images: how many both, only one of them, or
     neither got right.
 
@@ -61,10 +44,10 @@ def paired_shares(both: int, only_a: int, only_b: int, neither: int, confidence:
     agreed = max(0.0, agreed - n / 2) if agreed > 0 else agreed
     low, high = _squared(a, n, b, n, confidence, agreed / math.sqrt(margins) if margins else 0.0)
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-    return ShareDifference((only_a - only_b) / n, low, high, p, n)
+    return Difference((only_a - only_b) / n, low, high, p, n, paired=True)
 
 
-def apart(a: int, images_a: int, b: int, images_b: int, confidence: float = 0.95) -> ShareDifference:
+def apart(a: int, images_a: int, b: int, images_b: int, confidence: float = 0.95) -> Difference:
     """The difference of the shares a of images_a and b of images_b, which are different images.
 
     The interval is Newcombe's, of Wilson's intervals; p is that of the score test (pooled χ²). On the same images it is
@@ -75,7 +58,7 @@ def apart(a: int, images_a: int, b: int, images_b: int, confidence: float = 0.95
     difference, pooled = a / images_a - b / images_b, (a + b) / (images_a + images_b)
     error = math.sqrt(pooled * (1 - pooled) * (1 / images_a + 1 / images_b))
     p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else 1.0
-    return ShareDifference(difference, low, high, p, min(images_a, images_b))
+    return Difference(difference, low, high, p, min(images_a, images_b), paired=False)
 
 
 def smallest_share_difference(
