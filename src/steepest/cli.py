@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .cli_experiments import sweep
 from .cli_show import printable, show_card, show_plot, show_result, show_rows, show_technique
 from .cli_use import Json, data, evaluate, export, predict
 from .mistake import Failure, Mistake
@@ -171,6 +172,7 @@ def models(
 
 app.command(epilog="Example: steepest evaluate runs/digits-quick-seed0 --split val")(evaluate)
 app.command(epilog="Example: steepest predict runs/photos-quick-seed0 new.jpg more/ --top 5")(predict)
+app.command(epilog="Example: steepest sweep cifar10 --grid lr=0.05,0.1,0.2 --seeds 5")(sweep)
 app.command(epilog="Example: steepest export runs/digits-quick-seed0 --to onnx")(export)
 
 

@@ -26,7 +26,8 @@ class Request:
 
     time_s: wall-time budget. target: validation accuracy at which to stop. chosen: the recipe fields and techniques
     that the person named, which are refused rather than adapted when they do not suit the data. checkpoint_s: seconds
-    between checkpoints.
+    between checkpoints. run_name: the run folder's name under `out`; None: made of data, recipe and seed. test: whether
+    the test set is evaluated at the end; a trial by which settings are chosen leaves it alone.
     """
 
     data: str = "digits"
@@ -39,6 +40,8 @@ class Request:
     out: str = "runs"
     checkpoint_s: float = 5.0
     chosen: tuple[str, ...] = ()
+    run_name: str | None = None
+    test: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chosen", tuple(self.chosen))
@@ -99,7 +102,7 @@ def ask(
     for text in sets:
         found = found.set(text)
         chosen.add(text.partition("=")[0])
-    found = _follow(found, chosen)
+    found = follow(found, chosen)
     for name in drop:
         found = found.drop(name)
     for item in map(Use.parse, use):
@@ -124,7 +127,7 @@ def _anywhere(data: str | Path) -> str:
     return str(data) if str(data).partition(":")[0] in NAMES or not path.exists() else str(path.absolute())
 
 
-def _follow(recipe: Recipe, chosen: set[str]) -> Recipe:
+def follow(recipe: Recipe, chosen: set[str]) -> Recipe:
     """The recipe without those of its own settings that what was chosen by name makes meaningless."""
     if "epochs" in chosen and "min_steps" not in chosen:
         recipe = recipe.replace(min_steps=0)

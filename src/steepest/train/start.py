@@ -29,7 +29,7 @@ from .loop import diverged, fit
 from .pace import BySteps, ByTime
 from .request import Request, ask, check
 from .training import EVALUATE, Training
-from .watch import FILE, INTERRUPTED, Watcher, progress_bar
+from .watch import FILE, INTERRUPTED, Told, Watcher, progress_bar
 
 
 def train(
@@ -45,8 +45,10 @@ def train(
     return begin(*ask(data, recipe, **options), show=show)
 
 
-def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show: bool = False) -> Run:
-    """A new training of a checked recipe and request."""
+def begin(
+    recipe: Recipe, request: Request, *, clock: Clock | None = None, show: bool = False, told: Told | None = None
+) -> Run:
+    """A new training of a checked recipe and request. told: hears of each measurement, and may end the training."""
     clock = clock or Clock(request.time_s)
     bar = progress_bar(show and distributed.rank() == 0)
     check_processes(recipe, request)
@@ -68,7 +70,7 @@ def begin(recipe: Recipe, request: Request, *, clock: Clock | None = None, show:
         for note in notes if distributed.rank() == 0 else ():
             say(note, bar)
         try:
-            return go_on(run, training, dataset, request, clock, pace, bar)
+            return go_on(run, training, dataset, request, clock, pace, bar, told)
         except Mistake:
             if training.step == 0 and distributed.rank() == 0:
                 run.remove()
@@ -85,10 +87,10 @@ def check_processes(recipe: Recipe, request: Request) -> None:
         raise Mistake(f"{asynchronous[0]} needs a server and workers: torchrun --nproc-per-node 3 -m steepest train …")
 
 
-def resume(path: Path | str, *, show: bool = False) -> Run:
+def resume(path: Path | str, *, show: bool = False, told: Told | None = None) -> Run:
     """Goes on from a run's last checkpoint; on the same CPU and threads the end is byte-equal to a run never stopped.
 
-    A finished run is given as it is. Data that changed since are refused.
+    A finished run is given as it is. Data that changed since are refused. told: as in `begin`.
     """
     run = Run.open(path)
     if run.done:
@@ -128,7 +130,7 @@ def resume(path: Path | str, *, show: bool = False) -> Run:
             pace: BySteps | ByTime = BySteps(training.steps)
             if request.time_s is not None:
                 pace = ByTime(clock, **(saved["pace"] if saved else limits))
-        return go_on(run, training, dataset, request, clock, pace, bar)
+        return go_on(run, training, dataset, request, clock, pace, bar, told)
 
 
 def load(request: Request, bar: Any = None) -> Dataset:
@@ -150,7 +152,7 @@ def lay(training: Training, dataset: Dataset, request: Request, notes: list[str]
     data_name = Path(dataset.name).name.partition(":")[0].encode()[:100].decode(errors="ignore")
     try:
         describe(draft, training, dataset, request, notes, pace)
-        return draft.rename(f"{data_name}-{training.recipe.name}-seed{request.seed}")
+        return draft.rename(request.run_name or f"{data_name}-{training.recipe.name}-seed{request.seed}")
     except BaseException:
         draft.remove()
         raise
@@ -204,13 +206,14 @@ def go_on(
     clock: Clock,
     pace: BySteps | ByTime,
     bar: Any,
+    told: Told | None,
 ) -> Run:
     """Trains to the end in this process's part: the first one keeps the run, others only compute."""
     with distributed.together(f": {distributed.again(run.path)} goes on with it"):
         distributed.align(training.model)
         if distributed.rank() == 0:
             with run.alone():
-                return finish(run, training, dataset, request, clock, pace, bar)
+                return finish(run, training, dataset, request, clock, pace, bar, told)
         with watch.deaf():
             if isinstance(training.parallel, AsyncSgd):
                 server.work(training, pace)
@@ -227,9 +230,10 @@ def finish(
     clock: Clock,
     pace: BySteps | ByTime,
     bar: Any,
+    told: Told | None,
 ) -> Run:
     """Trains to the end, evaluates once on the test set, writes model and result."""
-    watcher = Watcher(run, request, clock, pace, bar, step=training.step)
+    watcher = Watcher(run, request, clock, pace, bar, told, step=training.step)
     with watcher.listening():
         if not (run.path / FILE).exists():
             watcher.save(training)
@@ -241,7 +245,7 @@ def finish(
             watcher.save(training)
             raise Failure(f"stopped at step {training.step} of {run.path}: {distributed.again(run.path)} goes on")
         with clock.phase("evaluate"):
-            scores = test(training, model, dataset)
+            scores = test(training, model, dataset) if request.test else None
             if scores and not math.isfinite(scores.loss):
                 raise Failure(diverged(training, scores.loss, "test loss"))
         run.write("result.json", result(run, training, dataset, request, clock, scores) | {"ended": reason})

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -25,6 +25,8 @@ from .training import Training
 FILE = "checkpoint.safetensors"
 INTERRUPTED = "interrupted"
 TARGET = "target reached"
+Told = Callable[[Point], str | None]
+"""Hears of each measurement; a reason ends the training."""
 
 
 class Watcher:
@@ -41,10 +43,11 @@ class Watcher:
         clock: Clock,
         pace: BySteps | ByTime,
         bar: Progress | None = None,
+        told: Told | None = None,
         *,
         step: int = 0,
     ) -> None:
-        self.run, self.request, self.clock, self.pace, self.bar = run, request, clock, pace, bar
+        self.run, self.request, self.clock, self.pace, self.bar, self.told = run, request, clock, pace, bar, told
         self.saved, self.save_s, self.shown = time.monotonic(), 0.0, 0.0
         self.since, self.images, self.speed = time.monotonic(), 0, 0.0
         self.stop = threading.Event()
@@ -80,7 +83,9 @@ class Watcher:
         if self.bar:
             self._show(training, point)
         target = self.request.target
-        return TARGET if target is not None and point.get("val_accuracy", 0.0) >= target else None
+        if target is not None and point.get("val_accuracy", 0.0) >= target:
+            return TARGET
+        return self.told(point) if self.told else None
 
     def save(self, training: Training) -> None:
         """Writes a checkpoint, whole or not at all."""

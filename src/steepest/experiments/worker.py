@@ -1,0 +1,147 @@
+"""One process that trains the trials it is sent: JSON lines in, JSON lines out.
+
+In: ``{"train": [job, …]}`` (one job, or many for one stack), ``{"build": job}``, ``{"time": seconds, "threads": n}``,
+``{"stop": number}``. A job has the trial's `number`, its `recipe` and its `request` as plain data. Out: ``{"point":
+number, "figures": {…}}`` as a training goes, ``{"end": number, "state": …, "figures": {…}, "run": …, "problem": …}``,
+``{"built": steps}``, ``{"rate": steps a second}``. When its input ends it ends too, at once: a training goes on from
+its checkpoint. SIGTERM lets it write one first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..mistake import Failure, Mistake
+from ..recipe import Recipe
+from ..run import Point, Run
+from ..train.request import Request
+from .ledger import DONE, FAILED, PRUNED
+
+STOPPED = "stopped by its study"
+FIGURES = ("val_accuracy", "val_loss", "train_accuracy", "train_loss", "test_accuracy", "test_loss", "epochs", "steps")
+Job = dict[str, Any]
+Told = Callable[[Point], str | None]
+
+
+def trial(job: Job, told: Told | None = None) -> dict[str, Any]:
+    """Trains one trial, or goes on with it, or reads what it came to: its `state`, `figures`, `run` and `problem`.
+
+    A training that fails has failed for good: the same seed would fail again.
+    """
+    from ..train import start
+
+    recipe, request = Recipe.from_dict(job["recipe"]), Request(**job["request"])
+    folder = Path(request.out) / str(request.run_name)
+    try:
+        if (folder / "run.json").is_file():
+            run = start.resume(folder, told=told)
+        else:
+            run = start.begin(recipe, request, told=told)
+    except (Mistake, Failure) as error:
+        return {"state": FAILED, "figures": {}, "run": folder.name if folder.exists() else None, "problem": str(error)}
+    return came_to(run)
+
+
+def came_to(run: Run) -> dict[str, Any]:
+    """What a finished run gives to its study's ledger."""
+    result = run.result
+    figures = {name: result[name] for name in FIGURES if result.get(name) is not None}
+    figures |= {"train_s": result["time_s"]["train"], "total_s": result["time_s"]["total"]}
+    state = PRUNED if result["ended"] == STOPPED else DONE
+    return {"state": state, "figures": figures, "run": run.path.name, "problem": None}
+
+
+class Probe:
+    """A training that is timed, not kept."""
+
+    def __init__(self, job: Job) -> None:
+        from ..train import adapt, build, machine, start
+
+        request = Request(**job["request"])
+        dataset = start.load(request)
+        recipe, _ = adapt.adapt(Recipe.from_dict(job["recipe"]), dataset, request)
+        device = machine.prepare(request.device, None)
+        self.training = build.build(adapt.sized(recipe, dataset, request, []), dataset, request.seed, device)
+
+    def rate(self, threads: int, seconds: float) -> float:
+        """Steps a second with so many threads, the first step left out; at least one step is timed."""
+        import torch
+
+        from ..train import loop
+
+        torch.set_num_threads(threads)
+        begin, steps = 0.0, -1
+        while steps < 1 or time.monotonic() - begin < seconds:
+            for images, targets in self.training.batches.epoch(0):
+                loop.step(self.training, images, targets, 0.0)
+                steps += 1
+                if steps == 0:
+                    begin = time.monotonic()
+                elif time.monotonic() - begin > seconds:
+                    break
+        return steps / (time.monotonic() - begin)
+
+
+class Worker:
+    """What this process was told and tells."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.tell, self.stopped = tell, -1
+        self.probe: Probe | None = None
+
+    def do(self, order: dict[str, Any]) -> None:
+        """Does as it was told, and tells what came of it."""
+        if "build" in order:
+            self.probe = Probe(order["build"])
+            self.tell({"built": self.probe.training.steps})
+        elif "time" in order:
+            assert self.probe is not None
+            self.tell({"rate": self.probe.rate(order["threads"], order["time"])})
+        elif len(order["train"]) == 1:
+            self.probe = None
+            job = order["train"][0]
+            self.tell({"end": job["number"], **trial(job, self._told(job["number"]))})
+
+    def _told(self, number: int) -> Told:
+        def told(point: Point) -> str | None:
+            self.tell({"point": number, "figures": point})
+            return STOPPED if self.stopped == number else None
+
+        return told
+
+
+def main() -> None:
+    """Serves until the input ends. What anything else prints goes to standard error."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    orders: queue.Queue[dict[str, Any]] = queue.Queue()
+    worker = Worker(lambda said: print(json.dumps(said), file=out))
+
+    def listen() -> None:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if "stop" in order:
+                worker.stopped = order["stop"]
+            else:
+                orders.put(order)
+        os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        try:
+            worker.do(orders.get())
+        except Exception as error:  # a defect: told as the trial's, and this process ends
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            raise
+
+
+if __name__ == "__main__":
+    main()
