@@ -93,7 +93,7 @@ class Probe:
 class Worker:
     """What this process was told and tells."""
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, tell: Callable[[dict[str, Any]], object]) -> None:
         self.tell, self.stopped = tell, -1
         self.probe: Probe | None = None
 
@@ -123,7 +123,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
-    worker = Worker(lambda said: print(json.dumps(said), file=out))
+    worker = Worker(lambda said: out.write(json.dumps(said) + "\n"))
 
     def listen() -> None:
         for line in sys.stdin:
