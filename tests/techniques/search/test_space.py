@@ -32,8 +32,8 @@ def value(given):
     ("space", "says"),
     [
         ({}, "no settings"),
-        ({"lr": (0.1, 1.0)}, "low, high, 'log' or 'linear'"),
-        ({"lr": (0.1, 1.0, "exponential")}, "low, high, 'log' or 'linear'"),
+        ({"lr": (0.1, 1.0)}, "low, high, 'log', 'linear' or 'reverse_log'"),
+        ({"lr": (0.1, 1.0, "exponential")}, "low, high, 'log', 'linear' or 'reverse_log'"),
         ({"lr": (0.0, 1.0, "log")}, "0 < low < high"),
         ({"lr": (1.0, 1.0, "linear")}, "low < high"),
         ({"lr": (2.0, 1.0, "log")}, "low < high"),
@@ -41,6 +41,8 @@ def value(given):
         ({"lr": (math.nan, 1.0, "linear")}, "must be numbers"),
         ({"lr": (True, 2.0, "linear")}, "must be numbers"),
         ({"lr": ("0.1", "1", "log")}, "must be numbers"),
+        ({"momentum": (0.5, 1.0, "reverse_log")}, "0 <= low < high < 1"),
+        ({"momentum": (0.9, 0.5, "reverse_log")}, "0 <= low < high < 1"),
         ({"lr": []}, "list of choices"),
         ({"lr": "log"}, "list of choices"),
         ({"lr": 0.1}, "list of choices"),
@@ -73,6 +75,29 @@ def test_ranges_become_evenly_spaced_points_on_their_scale():
     assert lists["batch_size"] == [64, 128]
     assert lists["lr"][-1] == 1.0 and lists["momentum"][-1] == 0.9, "the ends are exact"
     assert choices({"lr": (0.01, 1.0, "log")}, 1)["lr"] == [pytest.approx(0.1)]
+
+
+def test_a_reverse_log_range_is_even_in_the_logarithm_of_what_is_missing_to_one():
+    space = {"momentum": (0.0, 0.99, "reverse_log")}
+    np.testing.assert_allclose(choices(space, 3)["momentum"], [0.0, 0.9, 0.99])
+    for search in SEARCHES:
+        drawn = [trial.settings["momentum"] for trial in search(lambda given: given["momentum"], space)]
+        assert all(0 <= value <= 0.99 for value in drawn) and min(drawn) < 0.5, drawn
+    many = [t.settings["momentum"] for t in random_search(lambda given: 0.0, space, trials=400)]
+    assert np.mean(np.array(many) > 0.9) == pytest.approx(0.5, abs=0.1)
+    halved = successive_halving(lambda given: iter([given["momentum"]]), space, trials=20)
+    assert all(
+        0 <= trial.settings["momentum"] <= 0.99 and trial.value == trial.settings["momentum"] for trial in halved
+    )
+
+
+@given(st.floats(0.0, 0.99))
+def test_settings_turned_into_optunas_parameters_and_back_are_the_same(momentum):
+    space = {"momentum": (0.0, 0.99, "reverse_log"), "lr": (0.1, 1.0, "log"), "batch_size": [64, 128]}
+    given = {"momentum": momentum, "lr": 0.5, "batch_size": 128}
+    params = room.turned(space, given)
+    assert params == given | {"momentum": 1 - momentum}
+    assert room.turned(space, params) == pytest.approx(given)
 
 
 trials = st.lists(st.builds(Trial, st.just({}), st.floats(), st.just(0.0), st.booleans()), max_size=8)

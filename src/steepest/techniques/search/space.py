@@ -2,6 +2,7 @@
 
 A space says for each setting where its values lie: ``{"lr": (1e-4, 1.0, "log"), "momentum": (0.0, 0.99, "linear"),
 "batch_size": [64, 128, 256]}``, a range of numbers as a tuple, or a list of choices (numbers, text, true, false, None).
+The scale reverse_log is for what lies near 1, like a momentum: it is even in log(1 - x).
 An objective takes the settings as a dict and gives a value; nan says that there is none, as when a training diverged,
 and ranks last. A search asks and is told in a fixed order that only its seed and the values decide: with an objective
 that looks up what it has already been asked, the same search again goes on where it ended.
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 Space = Mapping[str, tuple[float, float, str] | Sequence[Any]]
 Settings = dict[str, Any]
 Objective = Callable[[Settings], float]
-SCALES = ("log", "linear")
+SCALES = ("log", "linear", "reverse_log")
+RANGE = "(low, high, 'log', 'linear' or 'reverse_log')"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def check_space(space: Space) -> None:
         if isinstance(values, tuple):
             _check_range(name, values)
         elif isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise Mistake(f"the space of {name} is (low, high, 'log' or 'linear') or a list of choices: got {values!r}")
+            raise Mistake(f"the space of {name} is {RANGE} or a list of choices: got {values!r}")
         elif not all(choice is None or isinstance(choice, bool | int | float | str) for choice in values):
             raise Mistake(f"the choices of {name} must be numbers, text, true, false or None: got {values!r}")
         elif len(set(values)) < len(values):
@@ -72,14 +74,14 @@ def check_space(space: Space) -> None:
 
 def _check_range(name: str, values: tuple[Any, ...]) -> None:
     if len(values) != 3 or values[2] not in SCALES:
-        raise Mistake(f"a range of {name} is (low, high, 'log' or 'linear'): got {values!r}")
+        raise Mistake(f"a range of {name} is {RANGE}: got {values!r}")
     low, high, scale = values
     for end in (low, high):
         if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
             raise Mistake(f"the ends of the range of {name} must be numbers: got {values!r}")
-    if not low < high or (scale == "log" and low <= 0):
-        least = "0 < low < high" if scale == "log" else "low < high"
-        raise Mistake(f"a {scale} range of {name} needs {least}: got {values!r}")
+    if not low < high or (scale == "log" and low <= 0) or (scale == "reverse_log" and not 0 <= low < high < 1):
+        needs = {"log": "0 < low < high", "linear": "low < high", "reverse_log": "0 <= low < high < 1"}[scale]
+        raise Mistake(f"a {scale} range of {name} needs {needs}: got {values!r}")
 
 
 def whole(**numbers: float) -> None:
@@ -92,15 +94,23 @@ def whole(**numbers: float) -> None:
 def choices(space: Space, points: int) -> dict[str, list[Any]]:
     """A space with each range replaced by `points` values, evenly from end to end on its scale."""
     return {
-        name: _spread(values[0], values[1], values[2], points) if isinstance(values, tuple) else list(values)
-        for name, values in space.items()
+        name: _spread(values, points) if isinstance(values, tuple) else list(values) for name, values in space.items()
     }
 
 
-def _spread(low: float, high: float, scale: str, points: int) -> list[float]:
-    shares = [k / (points - 1) for k in range(points)] if points > 1 else [0.5]
-    inner = [low * (high / low) ** s if scale == "log" else low + (high - low) * s for s in shares]
-    return inner if points == 1 else [float(low), *inner[1:-1], float(high)]
+def _spread(values: tuple[float, float, str], points: int) -> list[float]:
+    if points == 1:
+        return [between(values, 0.5)]
+    inner = [between(values, k / (points - 1)) for k in range(1, points - 1)]
+    return [float(values[0]), *inner, float(values[1])]
+
+
+def between(values: tuple[float, float, str], share: float) -> float:
+    """The value at a share in [0, 1] of a range, on its scale."""
+    low, high, scale = values
+    if scale == "reverse_log":
+        return float(1 - (1 - low) * ((1 - high) / (1 - low)) ** share)
+    return float(low * (high / low) ** share) if scale == "log" else low + (high - low) * share
 
 
 def library() -> Any:
@@ -130,14 +140,25 @@ def _quietly() -> Iterator[None]:
 
 
 def distributions(space: Space) -> dict[str, Any]:
-    """The space in Optuna's form."""
-    kinds = library().distributions
-    return {
-        name: kinds.FloatDistribution(float(values[0]), float(values[1]), log=values[2] == "log")
-        if isinstance(values, tuple)
-        else kinds.CategoricalDistribution(tuple(values))
-        for name, values in space.items()
-    }
+    """The space in Optuna's form, which for a reverse_log range is that of 1 - x."""
+    kinds, found = library().distributions, {}
+    for name, values in space.items():
+        if isinstance(values, tuple):
+            ends = sorted(_turned(values, float(end)) for end in values[:2])
+            found[name] = kinds.FloatDistribution(*ends, log=values[2] != "linear")
+        else:
+            found[name] = kinds.CategoricalDistribution(tuple(values))
+    return found
+
+
+def turned(space: Space, given: Mapping[str, Any]) -> Settings:
+    """Settings as Optuna's parameters, or those as settings: it is the same both ways."""
+    return {name: _turned(space[name], given[name]) for name in space}
+
+
+def _turned(values: Any, given: Any) -> Any:
+    """1 - x for a reverse_log range."""
+    return 1 - given if isinstance(values, tuple) and values[2] == "reverse_log" else given
 
 
 def ask_and_tell(made: optuna.Study, space: Space, objective: Objective, trials: int, maximise: bool) -> list[Trial]:
@@ -146,7 +167,7 @@ def ask_and_tell(made: optuna.Study, space: Space, objective: Objective, trials:
     kinds = distributions(space)
     for _ in range(int(trials)):
         asked = made.ask(kinds)
-        found.append(attempt(objective, {name: asked.params[name] for name in space}, found, maximise))
+        found.append(attempt(objective, turned(space, asked.params), found, maximise))
         worst = -math.inf if maximise else math.inf
         made.tell(asked, worst if math.isnan(found[-1].value) else found[-1].value)
     return found

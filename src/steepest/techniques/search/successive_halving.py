@@ -67,13 +67,13 @@ def successive_halving(
     if least > most:
         raise Mistake(f"least must not be above most: got {least} and {most}")
     library = room.library()
-    pruner = library.pruners.SuccessiveHalvingPruner(min_resource=int(least), reduction_factor=int(factor))
-    study = room.study(maximise, sampler=library.samplers.RandomSampler(seed=int(seed)), pruner=pruner)
+    sampler = library.samplers.RandomSampler(seed=int(seed))
+    study = room.study(maximise, sampler=sampler, pruner=pruner(least=least, factor=factor))
     kinds = room.distributions(space)
     found: list[Trial] = []
     for _ in range(int(trials)):
         asked = study.ask(kinds)
-        settings = {name: asked.params[name] for name in space}
+        settings = room.turned(space, asked.params)
         value, stopped = _run(objective(dict(settings)), asked, int(most))
         if stopped:
             study.tell(asked, state=library.trial.TrialState.PRUNED)
@@ -81,6 +81,15 @@ def successive_halving(
             study.tell(asked, value)
         found.append(Trial(settings, value, 0.0 if stopped else room.gain(value, found, maximise), stopped))
     return found
+
+
+def pruner(*, least: int = 1, factor: int = 4) -> optuna.pruners.BasePruner:
+    """The rule by itself, for a study of Optuna's whose trials go on several at a time."""
+    CARD.check(least=least, factor=factor)
+    made: optuna.pruners.BasePruner = room.library().pruners.SuccessiveHalvingPruner(
+        min_resource=int(least), reduction_factor=int(factor)
+    )
+    return made
 
 
 def _run(reports: Iterator[float], asked: optuna.Trial, most: int) -> tuple[float, bool]:

@@ -17,9 +17,14 @@ and a noisy objective leads it after lucky trials.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..card import Card
 from . import space as room
 from .space import Objective, Space, Trial
+
+if TYPE_CHECKING:
+    import optuna
 
 CARD = Card(
     tiny={"trials": 3, "startup": 2},
@@ -44,7 +49,17 @@ def tpe(
     CARD.check(trials=trials, startup=startup, candidates=candidates, seed=seed)
     room.whole(trials=trials, startup=startup, candidates=candidates, seed=seed)
     room.check_space(space)
-    sampler = room.library().samplers.TPESampler(
-        n_startup_trials=int(startup), n_ei_candidates=int(candidates), seed=int(seed)
+    study = room.study(maximise, sampler=sampler(startup=startup, candidates=candidates, seed=seed))
+    return room.ask_and_tell(study, space, objective, trials, maximise)
+
+
+def sampler(
+    *, startup: int = 10, candidates: int = 24, seed: int = 0, several: bool = False
+) -> optuna.samplers.BaseSampler:
+    """The rule by itself, for a study of Optuna's. several: whether trials go on several at a time: those that are
+    still running then count as bad, so that the next is another one."""
+    CARD.check(startup=startup, candidates=candidates, seed=seed)
+    made: optuna.samplers.BaseSampler = room.library().samplers.TPESampler(
+        n_startup_trials=int(startup), n_ei_candidates=int(candidates), seed=int(seed), constant_liar=several
     )
-    return room.ask_and_tell(room.study(maximise, sampler=sampler), space, objective, trials, maximise)
+    return made
