@@ -10,13 +10,13 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..mistake import Mistake, unknown
+from ..mistake import Failure, Mistake, unknown
 from ..recipe import Recipe
 from ..run import Point
 from ..train.request import ask
@@ -203,6 +203,18 @@ class Conductor:
                     self.end(self.running.pop(event["end"]), event)
                 elif heard and heard(self.running[event["point"]], event["figures"]):
                     self.executor.stop(event["point"])
+
+    def errands(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The figures of jobs that are no trials (`errands.py`), in their order; one that fails is a Failure."""
+        waiting, ended = list(jobs), {}
+        while len(ended) < len(jobs):
+            while waiting and self.executor.free:
+                self.executor.submit([waiting.pop(0)])
+            for event in self.executor.wait():
+                if event.get("state") == FAILED:
+                    raise Failure(event["problem"])
+                ended |= {event["end"]: event["figures"]}
+        return [ended[job["number"]] for job in jobs]
 
     def job(self, trial: Trial) -> dict[str, Any]:
         """A trial as its worker is told of it."""

@@ -18,7 +18,7 @@ import numpy as np
 from .. import models, techniques
 from ..mistake import Mistake, unknown
 from ..recipe import FIELDS, Recipe, Use, Value, parse_value
-from ..techniques.search.space import SCALES, Space, check_space
+from ..techniques.search.space import SCALES, Space, between, check_space
 from ..train.request import SINGLE, check, follow, switch_on
 
 Settings = dict[str, Value | None]
@@ -112,8 +112,8 @@ def parse(name: str, text: str) -> Value | None:
 
 
 def range_axis(text: str) -> tuple[str, tuple[float, float, str]]:
-    """An axis from ``name=low..high`` or ``name=low..high:linear``; on a log scale unless it says linear or low is 0
-    or below."""
+    """An axis from ``name=low..high`` or ``name=low..high:SCALE``; on a log scale unless it says another (linear, or
+    reverse_log for what lies near 1) or low is 0 or below."""
     name, equals, rest = text.partition("=")
     bounds, colon, scale = rest.partition(":")
     ends = [parse_value(end) for end in bounds.split("..")]
@@ -175,9 +175,7 @@ class Draws:
         if not isinstance(values, tuple):
             found: Value | None = values[int(share * len(values))]
             return found
-        low, high, scale = values
-        value = low * (high / low) ** share if scale == "log" else low + (high - low) * share
-        return round(value) if _is_whole(self.recipe, name) else float(f"{value:.6g}")
+        return drawn(self.recipe, name, between(values, share))
 
 
 def check_axes(recipe: Recipe, axes: Space | Mapping[str, Sequence[Any]]) -> None:
@@ -186,6 +184,14 @@ def check_axes(recipe: Recipe, axes: Space | Mapping[str, Sequence[Any]]) -> Non
         whole = isinstance(values, tuple) and _is_whole(recipe, name)
         for value in values[:2] if isinstance(values, tuple) else values:
             apply(recipe, {name: round(float(value)) if whole else value})
+
+
+def drawn(recipe: Recipe, name: str, value: float) -> Value:
+    """A number drawn from a range as it is tried: whole where the setting is, else with six digits; with more of them
+    just below 1, as a momentum may be."""
+    if _is_whole(recipe, name):
+        return round(value)
+    return float(f"{value:.12g}" if 0.99 < value < 1 else f"{value:.6g}")
 
 
 def _is_whole(recipe: Recipe, name: str) -> bool:

@@ -34,10 +34,14 @@ Told = Callable[[Point], str | None]
 def trial(job: Job, told: Told | None = None) -> dict[str, Any]:
     """Trains one trial, or goes on with it, or reads what it came to: its `state`, `figures`, `run` and `problem`.
 
-    A training that fails has failed for good: the same seed would fail again.
+    A training that fails has failed for good: the same seed would fail again. An errand is run instead (`errands.py`).
     """
     from ..train import start
 
+    if "errand" in job:
+        from . import errands
+
+        return errands.do(job)
     recipe, request = Recipe.from_dict(job["recipe"]), Request(**job["request"])
     folder = Path(request.out) / str(request.run_name)
     try:
@@ -63,13 +67,9 @@ class Probe:
     """A training that is timed, not kept."""
 
     def __init__(self, job: Job) -> None:
-        from ..train import adapt, build, machine, start
+        from .errands import built
 
-        request = Request(**job["request"])
-        dataset = start.load(request)
-        recipe, _ = adapt.adapt(Recipe.from_dict(job["recipe"]), dataset, request)
-        device = machine.prepare(request.device, None)
-        self.training = build.build(adapt.sized(recipe, dataset, request, []), dataset, request.seed, device)
+        self.training = built(job)
 
     def rate(self, threads: int, seconds: float) -> float:
         """Steps a second with so many threads, the first step left out; at least one step is timed."""
