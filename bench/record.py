@@ -38,6 +38,12 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
             kind = value.get("interval", "95 %, bootstrap over rounds")
             ends = {"low": value["low"], "high": value["high"], "interval": kind}
             yield name, {"value": value["median"], "unit": "ratio"} | ends
+        elif isinstance(value, dict) and {"share", "low", "high", "interval"} <= value.keys():
+            yield (
+                name,
+                {"value": value["share"], "unit": "fraction"}
+                | {end: value[end] for end in ("low", "high", "interval")},
+            )
         elif key == "ratio":
             yield from figures(value, what)
         elif key == "test_accuracy":
