@@ -55,15 +55,12 @@
   }
 
   document.querySelectorAll("table.sortable").forEach(sortable);
-  if (Object.keys(charts).length) {
-    unpack().then(() => {
-      draw();
-      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-      addEventListener("beforeprint", () => print(true));
-      addEventListener("afterprint", () => print(false));
-      root.dataset.drawn = "yes";
-    }).catch((error) => {
-      for (const plot of document.querySelectorAll(".plot")) plot.textContent = `This browser cannot draw the chart: ${error}`;
-    });
-  }
+  (Object.keys(charts).length ? unpack().then(draw) : Promise.resolve()).then(() => {
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    addEventListener("beforeprint", () => print(true));
+    addEventListener("afterprint", () => print(false));
+    root.dataset.drawn = "yes";
+  }).catch((error) => {
+    for (const plot of document.querySelectorAll(".plot")) plot.textContent = `This browser cannot draw the chart: ${error}`;
+  });
 })();

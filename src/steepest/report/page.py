@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,14 +101,14 @@ def render(page: Page) -> str:
     here = files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["json"] = _json
-    plotly, script = _plotly(), (here / "page.js").read_text(encoding="utf-8")
+    (plotly, library), script = _plotly(), (here / "page.js").read_text(encoding="utf-8")
     return environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
         page=page,
         charts={chart.name: {"data": chart.data, "layout": chart.layout} for chart in page.charts},
         style=_palette() + (here / "page.css").read_text(encoding="utf-8"),
         script=script,
-        plotly=base64.b64encode(gzip.compress(plotly, 6, mtime=0)).decode(),
-        hashes=[base64.b64encode(hashlib.sha256(code).digest()).decode() for code in (script.encode(), plotly)],
+        plotly=plotly,
+        hashes=[_hash(script.encode()), library],
     )
 
 
@@ -131,9 +132,15 @@ def _palette() -> str:
     return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root:not(.print){{{dark}}}}}\n"
 
 
-def _plotly() -> bytes:
-    """The JavaScript library that comes with the Python package of the same name (which ships one bundle: the full)."""
+@cache
+def _plotly() -> tuple[str, str]:
+    """plotly.js packed, and its hash: from the Python package of that name, which ships the full bundle only."""
     spec = find_spec("plotly")
     if spec is None or spec.origin is None:
         raise Failure("the report's charts come with Plotly, which is not installed: pip install plotly")
-    return (Path(spec.origin).parent / "package_data" / "plotly.min.js").read_bytes()
+    library = (Path(spec.origin).parent / "package_data" / "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(library, 6, mtime=0)).decode(), _hash(library)
+
+
+def _hash(code: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(code).digest()).decode()

@@ -170,7 +170,10 @@ def _origin(run: Run, asked: Mapping[str, Any], data: Mapping[str, Any]) -> Sect
             *machine_facts(run.read("environment.json")),
             ("run folder", str(run.path)),
         ],
-        texts=[("Command", str(asked.get("command", "not known"))), ("Recipe", run.recipe.to_toml())],
+        texts=[
+            ("Command", str(asked.get("command") or "none: it was trained from Python")),
+            ("Recipe", run.recipe.to_toml()),
+        ],
     )
 
 

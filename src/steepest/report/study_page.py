@@ -19,7 +19,7 @@ from .figures import grouped, interval, label, listed, lower_is_better, named, n
 from .page import Cell, Page, Section, Table, Tile
 from .run_page import MOST_ROWS, data_facts, machine_facts
 from .study_charts import bands, forest, signed, steps
-from .sweep_charts import Row, best, of, sweep, varied
+from .sweep_charts import Row, best, changed_one_by_one, of, sweep, varied
 
 CURVES = 4
 """Settings whose curves are drawn, and read: the best ones."""
@@ -227,7 +227,7 @@ def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[S
         return []
     ranked = [*best(rows, figure), *(row for row in rows if not row.get(figure))]
     names = varied(rows)
-    if len(names) > AXES or all(len(row["settings"]) <= 1 for row in rows):
+    if len(names) > AXES or changed_one_by_one(rows):
         names = []
     others = [name for name in ("test_accuracy", "val_loss", "train_s") if any(name in row for row in rows)]
     sure = any((row.get(figure) or {}).get("low") is not None for row in rows)

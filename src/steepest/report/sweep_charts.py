@@ -25,6 +25,11 @@ def varied(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if len({repr(of(row, name)) for row in rows}) > 1]
 
 
+def changed_one_by_one(rows: Sequence[Row]) -> bool:
+    """Whether each row changes one of several settings, as an ablation does."""
+    return len(varied(rows)) > 1 and all(len(row["settings"]) <= 1 for row in rows)
+
+
 def sweep(rows: Sequence[Row], figure: str, dots: Sequence[tuple[Mapping[str, Any], float]] = ()) -> Chart | None:
     """The chart that suits the number of settings that rows differ in: a line or a list, a map, or parallel axes.
 
@@ -34,7 +39,7 @@ def sweep(rows: Sequence[Row], figure: str, dots: Sequence[tuple[Mapping[str, An
     names = varied(rows)
     if not names:
         return None
-    if len(names) > 1 and all(len(row["settings"]) <= 1 for row in rows):
+    if changed_one_by_one(rows):
         return ranking(rows, figure)
     if len(names) == 1:
         values = [of(row, names[0]) for row in rows]
@@ -235,9 +240,9 @@ def _told(figure: str, one: Interval) -> str:
 
 
 def _sorted(values: Sequence[Any]) -> list[Any]:
-    """Each value once: numbers by size, then what is no number in the order met."""
-    once = list({repr(value): value for value in values}.values())
-    return sorted(value for value in once if _number(value)) + [value for value in once if not _number(value)]
+    """Each value once: numbers by size, then what is no number by its text."""
+    once = {repr(value): value for value in values}.values()
+    return sorted(once, key=lambda value: (0, value, "") if _number(value) else (1, 0, str(value)))
 
 
 def _left_out(rows: Sequence[Row], most: int = MOST) -> str:
