@@ -14,6 +14,10 @@ class Failure(RuntimeError):
     """The work itself failed (a diverged loss, a full disk). One sentence; the command line exits with status 1."""
 
 
+class Interrupted(Failure):
+    """The work was stopped from outside, and can be gone on with."""
+
+
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> Mistake:
     """The sentence for a name that is not known.
 

@@ -1,17 +1,19 @@
 """Conducts the trials of a study: none is lost, none is trained twice, whatever is killed.
 
-A trial is in the ledger before it starts, and its run folder has its number. A study that is begun again first goes on
-with the trials that were running: their folders say how far they came; of a finished one the result is only read.
+A trial is in the ledger before it starts, and its settings and seed name its run folder. A study that is begun again
+first goes on with the trials that were running: their folders say how far they came; of a finished one the result is
+only read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from ..recipe import Recipe
 from ..run import Point
 from ..train.request import ask
 from . import settings
-from .executors import Executor
+from .executors import Executor, refused
 from .executors.local import Local
-from .ledger import DONE, FAILED, RUNNING, Trial
+from .ledger import DONE, FAILED, RUNNING, Ledger, Trial
 from .settings import Settings
-from .study import Asked, Study
+from .study import LEDGER, Asked, Study
+from .worker import came_to
 
 MANY = 1000
 """More trainings than this are begun only when the person said yes to their cost."""
@@ -80,44 +83,66 @@ def prepare(kind: str, data: str | Path, recipe: str | Path | Recipe, seeds: int
         if "val_fraction" in request.chosen:
             raise Mistake("a study compares settings on images held out to validate: val_fraction must be above 0")
         found = found.replace(val_fraction=Recipe().val_fraction)
+    if how.name is not None and (Path(how.name).name != how.name or how.name.startswith(".")):
+        raise Mistake(f"a study's name is that of its folder under --out: got {how.name!r}")
     name = how.name or f"{Path(request.data).name.partition(':')[0]}-{found.name}-{kind}"
     first = request.seed
     request = replace(request, test=test, seed=0, out=str(Path(how.out) / name / "runs"), threads=None)
     return Asked(kind, name, found, request, figure, {}, tuple(range(first, first + seeds)), how.storage), how
 
 
-@contextmanager
+@contextlib.contextmanager
 def conducting(asked: Asked, how: How, trainings: int | None = None) -> Iterator[Conductor]:
-    """The study as it is asked, with its lock held and its workers there.
+    """The study as it is asked, with its lock held; its workers come when they are needed.
 
-    trainings: how many it will be in all, where that is known; many are refused unless `how` says yes.
+    trainings: how many it will be in all, where that is known; many are refused unless `how` says yes. Ctrl-C is a
+    Failure that says how to go on; trainings write their checkpoints first.
     """
-    job = {"recipe": asked.recipe.as_dict(), "request": asked.request.as_dict() | {"seed": asked.seeds[0]}}
+    path = Path(how.out) / asked.name
+    if asked.storage is None and (path / "study.json").is_file():
+        asked = replace(asked, storage=Study.open(path).about["storage"])
     if trainings is not None and trainings > MANY and not how.yes:
-        known = len(Study.open(Path(how.out) / asked.name).trials()) if (Path(how.out) / asked.name).is_dir() else 0
-        if trainings - known > MANY:
-            share = Local(1, Path(os.devnull))
-            each = share.shares(job, cores())[2]
-            share.close()
-            raise Mistake(f"this asks for {trainings:,} trainings, {lasting(each * trainings)}: --yes begins them")
-    study = Study.begin(asked, Path(how.out))
-    with study.ledger.alone():
-        conductor = Conductor(study, asked, _executor(study, how), how.show)
-        left = None if trainings is None else trainings - len(conductor.known)
+        _agreed(asked, trainings, path)
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(Study(path).alone())
+        held.enter_context(Ledger(asked.storage or path / LEDGER, asked.name).alone())
+        study = Study.begin(asked, Path(how.out))
+        conductor = Conductor(study, asked, how, _executor(study, how, lock))
         try:
-            if left is None or left > 0 or conductor.unfinished:
-                conductor.share(job, how, left)
             yield conductor
+        except KeyboardInterrupt:
+            done = sum(trial.state != RUNNING for trial in conductor.known.values())
+            raise Failure(f"stopped after {done:,} trainings of {study.path}: the same command goes on") from None
         finally:
             conductor.executor.close()
+            for leftover in (study.path / "runs").glob(".new-*"):  # of a killed worker; nobody else writes there
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _executor(study: Study, how: How) -> Executor:
+def _agreed(asked: Asked, trainings: int, path: Path) -> None:
+    """Raises Mistake where so many trainings are new that the person is to say yes to their cost."""
+    left = trainings - (len(Study.open(path).trials()) if (path / "study.json").is_file() else 0)
+    if left <= MANY:
+        return
+    local = Local(1, Path(os.devnull))
+    try:
+        each = local.shares(_example(asked), cores(), most=1)[2]
+    finally:
+        local.close()
+    raise Mistake(f"this asks for {left:,} trainings, {lasting(each * left)} on this machine: --yes begins them")
+
+
+def _example(asked: Asked) -> dict[str, Any]:
+    """A training like those of the study, to be timed."""
+    return {"recipe": asked.recipe.as_dict(), "request": asked.request.as_dict() | {"seed": asked.seeds[0]}}
+
+
+def _executor(study: Study, how: How, lock: int) -> Executor:
     if how.on == "ray":
         from .executors.cluster import Cluster
 
-        return Cluster(how.workers)
-    return Local(how.workers or 1, study.path / "workers.log")
+        return Cluster(study.path / "runs", how.workers)
+    return Local(how.workers or 1, study.path / "workers.log", lock)
 
 
 @dataclass
@@ -126,52 +151,68 @@ class Conductor:
 
     study: Study
     asked: Asked
+    how: How
     executor: Executor
-    show: bool = False
     threads: int | None = None
+    shared: bool = False
+    fingerprint: str | None = None
     stack: int = 1
     known: dict[str, Trial] = field(default_factory=dict)
     running: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.known = {trial.key: trial for trial in self.study.trials()}
+        self.fingerprint = self._kept("data.json").get("fingerprint")
+        half_told = set(self.study.ledger.half_told())
+        for trial in self.known.values():
+            if trial.number in half_told:
+                self.study.ledger.tell(trial, self.value(trial))
+
+    def value(self, trial: Trial) -> float | None:
+        """What the study looks at of a trial; None where it has none."""
+        return None if trial.state == FAILED else trial.figures.get(self.asked.figure)
 
     @property
     def unfinished(self) -> list[Trial]:
         """The trials that were begun and are not over, and that this process is not at."""
         return [each for each in self.known.values() if each.state == RUNNING and each.number not in self.running]
 
-    def share(self, job: dict[str, Any], how: How, left: int | None) -> None:
-        """Settles how many trainings go at a time with how many threads, and says what is left to do."""
-        there = self.study.path / "machine.json"
-        kept = self.study.read("machine.json") if there.is_file() else {}
-        each = None
-        if how.on != "local" or self.asked.request.device == "cuda":
+    def share(self, left: int | None) -> None:
+        """Settles, once, how many trainings go at a time with how many threads, and says what is left to do."""
+        if self.shared:
+            return
+        how, kept, each, self.shared = self.how, self._kept("machine.json"), None, True
+        if not isinstance(self.executor, Local) or self.asked.request.device == "cuda":
             self.threads = how.threads
         elif how.workers or how.threads:
-            threads = how.threads or max(1, cores() // (how.workers or 1))
-            self._slots(how.workers or max(1, cores() // threads), threads)
+            self.threads = how.threads or max(1, cores() // (how.workers or 1))
+            self.executor.slots = how.workers or max(1, cores() // self.threads)
         elif kept.get("cores") == cores():
-            self._slots(kept["workers"], kept["threads"])
-        elif left == 1 or not isinstance(self.executor, Local):
-            self._slots(1, cores())
+            self.executor.slots, self.threads = kept["workers"], kept["threads"]
+        elif left == 1:
+            self.threads = cores()
         else:
-            workers, threads, each = self.executor.shares(job, cores())
-            self._slots(workers, threads)
-            self.study.write("machine.json", {"cores": cores(), "workers": workers, "threads": threads})
-        if self.show and left:
+            workers, self.threads, each = self.executor.shares(
+                _example(self.asked) | {"fingerprint": self.fingerprint}, cores()
+            )
+            self.study.write("machine.json", {"cores": cores(), "workers": workers, "threads": self.threads})
+            each = (self.asked.request.time_s or 0.0) / workers or each
+        if self.how.show and left:
             cost = f", {lasting(each * left)}" if each else ""
-            done = f" ({len(self.known)} are done)" if self.known else ""
-            print(f"{left} trainings{done}{cost}", file=sys.stderr)
+            over = sum(trial.state != RUNNING for trial in self.known.values())
+            done = f" ({over:,} are done)" if over else ""
+            sys.stderr.write(f"{left:,} trainings{done}{cost}\n")
 
-    def _slots(self, workers: int, threads: int) -> None:
-        self.threads = threads
-        if isinstance(self.executor, Local):
-            self.executor.slots = workers
+    def _kept(self, name: str) -> dict[str, Any]:
+        """One of the study's files; empty where there is none yet."""
+        return self.study.read(name) if (self.study.path / name).is_file() else {}
 
     def train(self, asked: Iterable[tuple[Settings, int]]) -> list[Trial]:
         """Trains what was not trained yet; gives every trial that was asked for, once each, in that order."""
         keys: dict[str, None] = {}
+        left = None
+        if not isinstance(asked, Iterator):
+            left = len(self.unfinished) + sum(settings.key(*each) not in self.known for each in asked)
 
         def rest() -> Iterator[Trial]:
             for each, seed in asked:
@@ -180,7 +221,7 @@ class Conductor:
                 if key not in self.known:
                     yield self.add(each, seed)
 
-        self.run(rest())
+        self.run(rest(), left=left)
         return [self.known[key] for key in keys]
 
     def add(self, each: Mapping[str, Any], seed: int, params: Mapping[str, Any] | None = None) -> Trial:
@@ -189,28 +230,52 @@ class Conductor:
         self.known[trial.key] = trial
         return trial
 
-    def run(self, trials: Iterator[Trial], heard: Heard | None = None) -> None:
-        """Trains what is unfinished, then the trials, each asked for when there is a place for it."""
-        trials = itertools.chain(self.unfinished, trials)
+    def run(self, trials: Iterator[Trial], heard: Heard | None = None, left: int | None = None) -> None:
+        """Trains what is unfinished, then the trials, each asked for when there is a place for it. left: their number,
+        where it is known."""
+        rest = self._to_train(itertools.chain(self.unfinished, trials))
         while True:
-            while self.executor.free and (jobs := list(itertools.islice(trials, self.stack))):
+            while self.executor.free and (jobs := list(itertools.islice(rest, self.stack))):
+                self.share(left)
                 self.running |= {trial.number: trial for trial in jobs}
                 self.executor.submit([self.job(trial) for trial in jobs])
             if not self.running:
                 return
-            for event in self.executor.wait():
+            for event in self._told():
                 if "end" in event:
                     self.end(self.running.pop(event["end"]), event)
                 elif heard and heard(self.running[event["point"]], event["figures"]):
                     self.executor.stop(event["point"])
 
+    def _to_train(self, trials: Iterable[Trial]) -> Iterator[Trial]:
+        """Those whose training is not over: where it is, as a kill or a lost ledger leave it, its result is read."""
+        for trial in trials:
+            run = self.study.run(trial)
+            if run is not None and run.done:
+                self.end(trial, came_to(run))
+            else:
+                yield trial
+
+    def _told(self) -> list[dict[str, Any]]:
+        """What the trainings tell of points and ends. Raises what keeps all of them from going on."""
+        told = []
+        for event in self.executor.wait():
+            refused(event)
+            if "data" not in event:
+                told.append(event)
+            elif self.fingerprint is None:
+                self.fingerprint = event["data"]
+                self.study.write("data.json", {"fingerprint": self.fingerprint})
+        return told
+
     def errands(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The figures of jobs that are no trials (`errands.py`), in their order; one that fails is a Failure."""
-        waiting, ended = list(jobs), {}
+        waiting, ended = list(jobs), dict[int, dict[str, Any]]()
+        self.share(len(jobs))
         while len(ended) < len(jobs):
             while waiting and self.executor.free:
                 self.executor.submit([waiting.pop(0)])
-            for event in self.executor.wait():
+            for event in self._told():
                 if event.get("state") == FAILED:
                     raise Failure(event["problem"])
                 ended |= {event["end"]: event["figures"]}
@@ -219,23 +284,28 @@ class Conductor:
     def job(self, trial: Trial) -> dict[str, Any]:
         """A trial as its worker is told of it."""
         chosen = {*self.asked.request.chosen, *(name.partition(".")[0] for name in trial.settings)}
-        mine = {"seed": trial.seed, "run_name": f"{trial.number:06d}", "threads": self.threads, "chosen": list(chosen)}
+        mine = {"seed": trial.seed, "run_name": trial.folder, "threads": self.threads, "chosen": sorted(chosen)}
         recipe = settings.apply(self.asked.recipe, trial.settings)
-        return {"number": trial.number, "recipe": recipe.as_dict(), "request": self.asked.request.as_dict() | mine}
+        request = self.asked.request.as_dict() | mine
+        return {
+            "number": trial.number,
+            "recipe": recipe.as_dict(),
+            "request": request,
+            "fingerprint": self.fingerprint,
+        }
 
     def end(self, trial: Trial, event: Mapping[str, Any]) -> None:
         """Writes into the ledger what a trial came to."""
-        came_to = {name: event[name] for name in ("state", "figures", "run", "problem")}
-        trial = replace(trial, **came_to)
-        value = trial.figures.get(self.asked.figure)
-        if trial.state == DONE and value is None:
+        trial = replace(trial, **{name: event[name] for name in ("state", "figures", "run", "problem")})
+        if trial.state == DONE and self.value(trial) is None:
             trial = replace(trial, state=FAILED, problem=f"its curve has no {self.asked.figure}")
-        self.study.ledger.tell(trial, None if trial.state == FAILED else value, event.get("curve", ()))
+        self.study.ledger.tell(trial, self.value(trial), event.get("curve", ()))
         self.known[trial.key] = trial
-        if self.show:
+        if self.how.show:
             shown = " ".join(f"{name}={setting}" for name, setting in trial.settings.items())
+            value = self.value(trial)
             told = f"{self.asked.figure} {value:.4f}" if value is not None else trial.problem
-            print(f"{trial.number}: {shown} seed {trial.seed}: {told}", file=sys.stderr)
+            sys.stderr.write(f"{trial.number}: {shown} seed {trial.seed}: {told}\n")
 
 
 def cores() -> int:

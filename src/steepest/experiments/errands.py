@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from .. import techniques
+from ..data.dataset import Dataset
 from ..mistake import Failure, Mistake
 from ..recipe import Recipe, Use
 from ..run import Run
@@ -34,18 +35,19 @@ Figures = dict[str, Any]
 
 def do(job: dict[str, Any]) -> dict[str, Any]:
     """Runs an errand: its `state`, `figures` and `problem`."""
-    told = {"state": DONE, "figures": {}, "run": None, "problem": None}
-    kind = {"test": test, "range": lr_range, "penalty": penalty}[job["errand"]["kind"]]
+    told: dict[str, Any] = {"state": DONE, "figures": {}, "run": None, "problem": None}
+    kinds: dict[str, Any] = {"test": test, "range": lr_range, "penalty": penalty}
+    kind = kinds[job["errand"]["kind"]]
     try:
         return told | {"figures": kind(job, **{name: value for name, value in job["errand"].items() if name != "kind"})}
     except (Mistake, Failure) as error:
         return told | {"state": FAILED, "problem": str(error)}
 
 
-def built(job: dict[str, Any], threads: int | None = None) -> Training:
-    """The training of a job, as `start.begin` builds it, without a run folder."""
+def built(job: dict[str, Any], threads: int | None = None, dataset: Dataset | None = None) -> Training:
+    """The training of a job, as `start.begin` builds it, without a run folder. dataset: its data, if they are there."""
     request = Request(**job["request"])
-    dataset = start.load(request)
+    dataset = dataset or start.load(request)
     recipe, _ = adapt.adapt(Recipe.from_dict(job["recipe"]), dataset, request)
     device = machine.prepare(request.device, threads)
     return build.build(adapt.sized(recipe, dataset, request, []), dataset, request.seed, device)

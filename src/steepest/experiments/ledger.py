@@ -2,18 +2,21 @@
 
 SQLite in the study's folder, or a PostgreSQL server. Every trial is one of Optuna's, its settings, seed and result as
 user attributes, so that Optuna's own tools read it too. What a person waits for (lists, reports, going on) is read in
-one query. Importing this loads neither Optuna nor torch.
+one query, without Optuna. Importing this loads neither Optuna nor torch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import json
+import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 from ..mistake import Mistake
 from ..recipe import Value
@@ -21,10 +24,15 @@ from .settings import key
 
 if TYPE_CHECKING:
     import optuna
-    import sqlalchemy
 
 RUNNING, DONE, FAILED, PRUNED = "running", "done", "failed", "pruned"
 STATES = {"WAITING": RUNNING, "RUNNING": RUNNING, "COMPLETE": DONE, "FAIL": FAILED, "PRUNED": PRUNED}
+SCHEMA = "v3.2.0.a"
+"""Of Optuna's tables as they are read here."""
+DATABASES = ("sqlite3", "psycopg", "sqlalchemy", "optuna", "alembic")
+"""Packages whose errors are the database's."""
+PATIENCE_S = 10
+"""How long a server may take to answer at first."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +57,30 @@ class Trial:
         """What tells it from all others of its study."""
         return key(self.settings, self.seed)
 
+    @property
+    def folder(self) -> str:
+        """The name of its run folder: its settings and its seed decide it, so that no ledger is needed to find it."""
+        return f"seed{self.seed}-{hashlib.sha256(self.key.encode()).hexdigest()[:12]}"
+
 
 class Ledger:
-    """The trials of the study `name` in the database at `url`. One process at a time writes to it, within `alone`."""
+    """The trials of the study `name` in a file (SQLite) or at an address (``postgresql://…``).
 
-    def __init__(self, url: str, name: str) -> None:
-        kind = url.partition("://")[0].partition("+")[0]
-        if kind not in ("sqlite", "postgresql", "postgres"):
-            raise Mistake(f"a ledger is kept in sqlite:///FILE or postgresql://HOST/DATABASE: got {url!r}")
-        self.name = name
-        self.file = Path(url.removeprefix("sqlite:///")) if kind == "sqlite" else None
-        self.url = url if self.file else "postgresql+psycopg://" + url.partition("://")[2]
+    One process at a time writes to it, within `alone`.
+    """
+
+    def __init__(self, place: Path | str, name: str) -> None:
+        self.place, self.name = place, name
+        if isinstance(place, str):
+            without_password(place)
+        self._stored: optuna.storages.RDBStorage | None = None
         self._study: optuna.Study | None = None
-        self._engine: sqlalchemy.Engine | None = None
+        self._study_id: int | None = None
+        self._ids: dict[int, int] = {}
 
     def __str__(self) -> str:
         """Where it lies, without a password."""
-        from sqlalchemy import make_url
-
-        return str(self.file) if self.file else make_url(self.url).render_as_string(hide_password=True)
+        return str(self.place) if isinstance(self.place, Path) else without_password(self.place)
 
     def about(self) -> dict[str, Any] | None:
         """What the study is, as `create` was told; None where there is none of this name."""
@@ -75,17 +88,17 @@ class Ledger:
             "SELECT a.value_json FROM study_user_attributes a JOIN studies s ON s.study_id = a.study_id "
             "WHERE s.study_name = :name AND a.key = 'about'"
         )
-        return dict(json.loads(found[0][0])) if found else None
+        return dict(found[0][0]) if found else None
 
     def trials(self) -> list[Trial]:
-        """Every trial that was ever begun, by number."""
+        """Every trial that was ever begun, by number. What it was told to have come to counts, whatever its state."""
         found: dict[int, dict[str, Any]] = {}
-        for number, state, value in self._query(
-            "SELECT t.number, t.state, a.value_json FROM trials t JOIN studies s ON s.study_id = t.study_id "
+        for value, number, state in self._query(
+            "SELECT a.value_json, t.number, t.state FROM trials t JOIN studies s ON s.study_id = t.study_id "
             "JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
             "WHERE s.study_name = :name AND a.key IN ('asked', 'given') ORDER BY t.number, a.key"
         ):
-            found.setdefault(number, {"number": number, "state": STATES[state]}).update(json.loads(value))
+            found.setdefault(number, {"number": number, "state": STATES[state]}).update(value)
         return [Trial(**fields) for fields in found.values()]
 
     def curve(self, number: int) -> list[dict[str, float]]:
@@ -96,14 +109,13 @@ class Ledger:
             "WHERE s.study_name = :name AND t.number = :number AND a.key = 'curve'",
             number=number,
         )
-        return list(json.loads(found[0][0])) if found else []
+        return list(found[0][0]) if found else []
 
     def create(self, about: Mapping[str, Any], maximise: bool) -> None:
         """Begins the study, or says anew what it is."""
         with _clearly(self):
             direction = "maximize" if maximise else "minimize"
-            optuna = _library()
-            made = optuna.create_study(
+            made = _library().create_study(
                 storage=self._storage(), study_name=self.name, direction=direction, load_if_exists=True
             )
             made.set_user_attr("about", dict(about))
@@ -112,99 +124,168 @@ class Ledger:
         """Optuna's own study. parts: its sampler, its pruner."""
         if self._study is None or parts:
             with _clearly(self):
-                storage = self._study._storage if self._study else self._storage()
-                self._study = _library().load_study(study_name=self.name, storage=storage, **parts)
+                self._study = _library().load_study(study_name=self.name, storage=self._storage(), **parts)
         return self._study
 
     def add(self, settings: Mapping[str, Value | None], seed: int, params: Mapping[str, Any] | None = None) -> Trial:
         """A new trial, running from now. params: Optuna's (name: (value, distribution)), for its samplers."""
         with _clearly(self):
-            study, kinds = self.study(), _library()
-            template = kinds.trial.create_trial(
-                state=kinds.trial.TrialState.RUNNING,
+            kinds, stored = _library().trial, self._storage()
+            study_id = self._study_id = self._study_id or stored.get_study_id_from_name(self.name)
+            template = kinds.create_trial(
+                state=kinds.TrialState.RUNNING,
                 params={name: value for name, (value, _) in (params or {}).items()},
                 distributions={name: kind for name, (_, kind) in (params or {}).items()},
                 user_attrs={"asked": {"settings": dict(settings), "seed": seed}},
             )
-            trial_id = study._storage.create_new_trial(study._study_id, template_trial=template)
-            return Trial(study._storage.get_trial_number_from_id(trial_id), dict(settings), seed)
+            trial_id = stored.create_new_trial(study_id, template_trial=template)
+            trial = Trial(stored.get_trial(trial_id).number, dict(settings), seed)
+            self._ids[trial.number] = trial_id
+            return trial
 
     def report(self, number: int, step: int, value: float) -> None:
         """A value of a running trial on its way, for pruners."""
         with _clearly(self):
-            self._stored().set_trial_intermediate_value(self._id(number), step, value)
+            self._storage().set_trial_intermediate_value(self._id(number), step, value)
 
     def should_prune(self, number: int) -> bool:
         """Whether the study's pruner would end a running trial now."""
         with _clearly(self):
             study = self.study()
-            return bool(study.pruner.prune(study, self._stored().get_trial(self._id(number))))
+            return bool(study.pruner.prune(study, self._storage().get_trial(self._id(number))))
 
     def tell(self, trial: Trial, value: float | None, curve: Sequence[Mapping[str, float]] = ()) -> None:
-        """The end of a trial, whose state says how it ended. value: what the study looks at; None where it failed."""
+        """The end of a trial, whose state says how it ended. value: what the study looks at; None where it failed.
+
+        It is over as soon as what it came to is written; Optuna's own state follows, after a kill by telling it again.
+        """
         with _clearly(self):
-            stored, trial_id, states = self._stored(), self._id(trial.number), _library().trial.TrialState
-            given = {"figures": dict(trial.figures), "run": trial.run, "problem": trial.problem}
+            stored, trial_id, states = self._storage(), self._id(trial.number), _library().trial.TrialState
+            given = {"state": trial.state, "figures": dict(trial.figures), "run": trial.run, "problem": trial.problem}
             if curve:
                 stored.set_trial_user_attr(trial_id, "curve", [dict(point) for point in curve])
             stored.set_trial_user_attr(trial_id, "given", given)
             state = next(states[name] for name, ours in STATES.items() if ours == trial.state)
             stored.set_trial_state_values(trial_id, state, None if value is None else [value])
 
+    def half_told(self) -> list[int]:
+        """The numbers of trials that are over, but whose state a kill kept from following."""
+        return [
+            number
+            for _, number in self._query(
+                "SELECT a.value_json, t.number FROM trials t JOIN studies s ON s.study_id = t.study_id "
+                "JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
+                "WHERE s.study_name = :name AND a.key = 'given' AND t.state = 'RUNNING'"
+            )
+        ]
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Within, no other process writes to this study: that one is refused. A killed process holds nothing."""
-        busy = Mistake(f"the study {self.name} is being run by another process")
-        with contextlib.ExitStack() as held:
-            if self.file:
-                self.file.parent.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context(self.file.with_name(f".{self.name}.lock").open("wb"))
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise busy from None
-            else:
-                import sqlalchemy
+        """Within, no other process writes to this study on a server: that one is refused. A killed one holds nothing.
 
-                with _clearly(self):
-                    server = held.enter_context(self._reading().connect())
-                    ask = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtext(:name))")
-                    if not server.execute(ask, {"name": f"steepest {self.name}"}).scalar():
-                        raise busy
+        A file is its study's, whose lock the folder has.
+        """
+        if isinstance(self.place, Path):
+            yield
+            return
+        with contextlib.ExitStack() as held:
+            with _clearly(self):
+                import psycopg
+
+                server = held.enter_context(
+                    psycopg.connect(self.place, autocommit=True, connect_timeout=PATIENCE_S, **ALIVE)
+                )
+                mine = int.from_bytes(hashlib.sha256(f"steepest {self.name}".encode()).digest()[:8], signed=True)
+                free = server.execute("SELECT pg_try_advisory_lock(%s)", (mine,)).fetchone()
+            if free != (True,):
+                raise Mistake(f"the study {self.name} is being run by another process")
             yield
 
     def _id(self, number: int) -> int:
         """Optuna's id of a trial."""
-        return int(self._stored().get_trial_id_from_study_id_trial_number(self.study()._study_id, number))
+        if number not in self._ids:
+            stored = self._storage()
+            study_id = stored.get_study_id_from_name(self.name)
+            self._ids[number] = int(stored.get_trial_id_from_study_id_trial_number(study_id, number))
+        return self._ids[number]
 
-    def _stored(self) -> Any:
-        return self.study()._storage
-
-    def _storage(self) -> Any:
+    def _storage(self) -> optuna.storages.RDBStorage:
         """Optuna's storage, its tables made where there are none."""
-        if self.file:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-        made = _library().storages.RDBStorage(self.url, engine_kwargs={"pool_pre_ping": True})
-        _swift(made.engine)
-        return made
+        if self._stored is None:
+            storage = _library().storages.RDBStorage
+            if isinstance(self.place, Path):
+                self._stored = storage(f"sqlite:///{self.place.absolute()}")
+                _swift(self._stored.engine)
+            else:
+                url = "postgresql+psycopg://" + self.place.partition("://")[2]
+                told = {"connect_timeout": PATIENCE_S, **ALIVE}
+                self._stored = storage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": told})
+        return self._stored
 
-    def _reading(self) -> sqlalchemy.Engine:
-        if self._engine is None:
-            import sqlalchemy
+    def _query(self, text: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query, the first column read from JSON; none where the database has no tables yet."""
+        values |= {"name": self.name}
+        with _clearly(self):
+            if isinstance(self.place, Path):
+                found = _from_file(self.place, text, values) if self.place.exists() else []
+            else:
+                found = _from_server(self.place, text, values)
+            return [(json.loads(value), *rest) for value, *rest in found]
 
-            self._engine = sqlalchemy.create_engine(self.url)
-        return self._engine
 
-    def _query(self, text: str, **values: Any) -> list[Any]:
-        """The rows of a query; none where the database has no tables yet."""
-        if self.file and not self.file.exists():
+ALIVE: dict[str, Any] = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""How soon a connection to a server that is gone is given up, in seconds and tries."""
+
+
+def without_password(place: str) -> str:
+    """The address of a PostgreSQL server without the password in it; anything else is refused."""
+    try:
+        parts = urlsplit(place)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+        shown = f": got {place!r}" if "@" not in place else ""
+        raise Mistake(f"a ledger elsewhere is at postgresql://USER@HOST/DATABASE{shown}")
+    user = f"{parts.username}@" if parts.username else ""
+    port = f":{parts.port}" if parts.port else ""
+    query = "&".join(part for part in parts.query.split("&") if part and not part.startswith("password="))
+    host = f"[{host}]" if host and ":" in host else host or ""
+    return f"{parts.scheme}://{user}{host}{port}{parts.path}{'?' + query if query else ''}"
+
+
+def _from_file(place: Path, text: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a query to an SQLite file, also where nothing can be written beside it."""
+    for how in ("mode=ro", "immutable=1"):
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(place.absolute()))}?{how}", uri=True)) as open_:
+            try:
+                tables = open_.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
+                if not tables:
+                    return []
+                _same_schema(open_.execute("SELECT version_num FROM alembic_version").fetchall())
+                return open_.execute(text, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if how == "immutable=1" or "open" not in str(error):
+                    raise
+    raise AssertionError
+
+
+def _from_server(place: str, text: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a query to a PostgreSQL server."""
+    import psycopg
+
+    with psycopg.connect(place, connect_timeout=PATIENCE_S) as open_:
+        if open_.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
             return []
-        import sqlalchemy
+        _same_schema(open_.execute("SELECT version_num FROM alembic_version").fetchall())
+        asked: Any = re.sub(r":(\w+)", r"%(\1)s", text)
+        return open_.execute(asked, values).fetchall()
 
-        with _clearly(self), self._reading().connect() as connection:
-            if not sqlalchemy.inspect(connection).has_table("trials"):
-                return []
-            return list(connection.execute(sqlalchemy.text(text), values | {"name": self.name}))
+
+def _same_schema(versions: Sequence[tuple[Any, ...]]) -> None:
+    """Raises sqlite3.DatabaseError where Optuna's tables are not those that are read here."""
+    if versions and versions[0][0] != SCHEMA:
+        raise sqlite3.DatabaseError(f"its tables are Optuna's {versions[0][0]}, not {SCHEMA}: another version wrote it")
 
 
 def _library() -> Any:
@@ -215,36 +296,34 @@ def _library() -> Any:
     return optuna
 
 
-def _swift(engine: sqlalchemy.Engine) -> None:
+def _swift(engine: Any) -> None:
     """SQLite keeps a log of changes, synced to disk now and then, and never torn: a few times faster than its default.
 
     A power cut can cost the last moments' rows, but no run folder, from which they are made again.
     """
     import sqlalchemy
 
-    if engine.dialect.name == "sqlite":
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def connected(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
 
-        @sqlalchemy.event.listens_for(engine, "connect")
-        def connected(connection: Any, record: Any) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-
-        engine.dispose()
+    engine.dispose()
 
 
 @contextlib.contextmanager
 def _clearly(ledger: Ledger) -> Iterator[None]:
     """What the database or Optuna find wrong, as one sentence."""
-    import sqlalchemy
-
     try:
         yield
     except ModuleNotFoundError as error:
         raise Mistake(f"a ledger in PostgreSQL needs {error.name}: pip install 'steepest[postgresql]'") from None
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        why = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise Mistake(f"the ledger {ledger} cannot be used: {why}") from error
-    except RuntimeError as error:
-        if "table schema" not in str(error):
+    except json.JSONDecodeError as error:
+        raise Mistake(f"the ledger {ledger} is damaged: {error}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in DATABASES:
             raise
-        raise Mistake(f"the ledger {ledger} was written by another version of Optuna: {error}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise Mistake(f"the ledger {ledger} cannot be used: {str(cause).strip().splitlines()[0]}") from error

@@ -2,16 +2,23 @@
 
 study.json     what was asked: data, recipe, settings to vary, seeds, …
 ledger.db      the trials (unless they are kept on a database server, whose address study.json then has)
-runs/000000    the run folder of each trial, by its number
+runs/          a run folder for each trial; `Trial.folder` is its name
+machine.json   how the trainings share this machine
+data.json      the fingerprint of the data
 result.json    what a comparison or a search came to; there when it is done
 workers.log    what the worker processes said
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +28,17 @@ from ..mistake import Mistake
 from ..recipe import Recipe
 from ..run import Curve, Run
 from ..train.request import Request
-from .ledger import DONE, FAILED, Ledger, Trial
+from .ledger import DONE, FAILED, Ledger, Trial, without_password
 
 VERSION = 1
 """Of study.json and of what is in the ledger."""
-SAME = ("kind", "data", "recipe", "request", "figure")
+SAME = ("kind", "data", "recipe", "request", "figure", "storage")
 """What two studies of one name must have in common; settings to vary and seeds may be added."""
+MOVED = ("data_dir",)
+"""What may differ all the same: where the data lie on this machine."""
+LEDGER = "ledger.db"
+GONE_S, WAIT_S = 30.0, 0.05
+"""How long the workers of a killed process may take to end, and how often they are looked for."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +73,17 @@ class Asked:
             "figure": self.figure,
             "vary": dict(self.vary or {}),
             "seeds": list(self.seeds),
-            "storage": self.storage,
+            "storage": without_password(self.storage) if self.storage else None,
         }
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder."""
+    """A study's folder. place: of its ledger, where that is on a server: its address with the password, if it has one,
+    which no file holds."""
 
     path: Path
+    place: str | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
     def open(path: Path | str) -> Study:
@@ -83,19 +97,18 @@ class Study:
     @staticmethod
     def begin(asked: Asked, out: Path) -> Study:
         """A new study under `out`, or the one of this name, to go on with; one that was asked otherwise is refused."""
-        study, wanted = Study(out / asked.name), asked.as_dict()
-        url = asked.storage or f"sqlite:///{(study.path / 'ledger.db').absolute()}"
-        ledger = Ledger(url, asked.name)
+        study, wanted = Study(out / asked.name, asked.storage), asked.as_dict()
+        ledger = Ledger(asked.storage or study.path / LEDGER, asked.name)
+        written = study.about if (study.path / "study.json").is_file() else None
         known = ledger.about()
-        if known is None and (study.path / "study.json").is_file():
-            known = study.about
-        if known is not None:
-            _readable(known, study.path)
-            _same(known, wanted)
+        for about in (written, known):
+            if about is not None:
+                _readable(about, study.path)
+                _same(about, wanted)
         if known != wanted:
             study.path.mkdir(parents=True, exist_ok=True)
             ledger.create(wanted, maximise=asked.figure.endswith("accuracy"))
-        if not (study.path / "study.json").is_file() or study.about != wanted:
+        if written != wanted:
             study.write("study.json", wanted)
         return study
 
@@ -106,8 +119,33 @@ class Study:
 
     @cached_property
     def ledger(self) -> Ledger:
-        url = self.about["storage"] or f"sqlite:///{(self.path / 'ledger.db').absolute()}"
-        return Ledger(url, self.about["name"])
+        return Ledger(self.place or self.about["storage"] or self.path / LEDGER, self.about["name"])
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[int]:
+        """Within, no other process runs this study on this machine: that one is refused. Gives what holds the lock.
+
+        Workers inherit it. Where the process that began them was killed, they are about to end, and are waited for.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise Mistake(f"the study {self.path} cannot be written: {error.strerror or error}") from error
+        with lock:
+            for waits in itertools.count():
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    lock.seek(0)
+                    if _lives(lock.read()) or waits * WAIT_S > GONE_S:
+                        raise Mistake(f"the study {self.path} is being run by another process") from None
+                    time.sleep(WAIT_S)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield lock.fileno()
 
     def trials(self) -> list[Trial]:
         """Every trial that was ever begun, by number."""
@@ -115,7 +153,7 @@ class Study:
 
     def run(self, trial: Trial) -> Run | None:
         """The run folder of a trial, where it has one on this machine."""
-        folder = self.path / "runs" / (trial.run or f"{trial.number:06d}")
+        folder = self.path / "runs" / (trial.run or trial.folder)
         return Run(folder) if (folder / "run.json").is_file() else None
 
     def curve(self, trial: Trial) -> Curve:
@@ -158,8 +196,21 @@ def row(trials: list[Trial]) -> dict[str, Any]:
     }
 
 
+def _lives(pid: str) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def _readable(about: Mapping[str, Any], path: Path) -> None:
-    if about.get("version", 0) > VERSION:
+    if lacks := [name for name in ("name", "version", *SAME) if name not in about]:
+        raise Mistake(f"{path / 'study.json'} is damaged: it has no {lacks[0]}")
+    if about["version"] > VERSION:
         raise Mistake(
             f"the study {path} was written by a newer steepest (version {about['version']}; this one reads {VERSION})"
         )
@@ -168,12 +219,13 @@ def _readable(about: Mapping[str, Any], path: Path) -> None:
 def _same(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raises Mistake where a study of this name is another one."""
     for name in SAME:
-        if known[name] == wanted[name]:
-            continue
         was, now = known[name], wanted[name]
         if isinstance(was, dict):
-            key = next(key for key in {**was, **now} if was.get(key) != now.get(key))
-            name, was, now = f"{name}'s {key}", was.get(key), now.get(key)
-        raise Mistake(
-            f"there is a study {known['name']!r} already, whose {name} is {was!r}, not {now!r}: give another --name"
-        )
+            differ = [key for key in {**was, **now} if was.get(key) != now.get(key) and key not in MOVED]
+            if not differ:
+                continue
+            name, was, now = f"{name}'s {differ[0]}", was.get(differ[0]), now.get(differ[0])
+        if was != now:
+            raise Mistake(
+                f"there is a study {known['name']!r} already, whose {name} is {was!r}, not {now!r}: give another --name"
+            )

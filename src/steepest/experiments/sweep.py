@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,24 @@ def sweep(
     if ranges:
         wanted = settings.Draws(asked.recipe, grid | ranges, draws)
     for each in itertools.islice(wanted, CHECKED):
-        settings.apply(asked.recipe, each)
+        try:
+            settings.apply(asked.recipe, each)
+        except Mistake as mistake:
+            shown = " ".join(f"{name}={value}" for name, value in each.items())
+            raise Mistake(f"{mistake} ({shown})") from None
     vary = {"grid": grid, "ranges": {name: list(ends) for name, ends in ranges.items()}, "list": listed}
     asked = replace(asked, vary=vary | ({"draws": draws} if ranges else {}))
     with conducting(asked, how, len(wanted) * len(asked.seeds)) as conductor:
-        conductor.train((each, seed) for seed in asked.seeds for each in wanted)
+        conductor.train(Trainings(wanted, asked.seeds))
     return conductor.study
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Every setting with every seed, the first seed of all of them first; may be gone through again."""
+
+    settings: Iterable[Settings]
+    seeds: Sequence[int]
+
+    def __iter__(self) -> Iterator[tuple[Settings, int]]:
+        return ((each, seed) for seed in self.seeds for each in self.settings)

@@ -1,10 +1,14 @@
 """One process that trains the trials it is sent: JSON lines in, JSON lines out.
 
 In: ``{"train": [job, …]}`` (one job, or many for one stack), ``{"build": job}``, ``{"time": seconds, "threads": n}``,
-``{"stop": number}``. A job has the trial's `number`, its `recipe` and its `request` as plain data. Out: ``{"point":
-number, "figures": {…}}`` as a training goes, ``{"end": number, "state": …, "figures": {…}, "run": …, "problem": …}``,
-``{"built": steps}``, ``{"rate": steps a second}``. When its input ends it ends too, at once: a training goes on from
-its checkpoint. SIGTERM lets it write one first.
+``{"stop": number}``. A job has the trial's `number`, its `recipe` and its `request` as plain data, and the
+`fingerprint` that its data must have, if that is known.
+
+Out: ``{"data": fingerprint}`` when the data are there, ``{"point": number, "figures": {…}}`` as a training goes,
+``{"end": number, "state": …, "figures": {…}, "run": …, "problem": …}``, ``{"refused": sentence, "failed": …}`` where
+nothing can be trained (no data, a full disk), ``{"built": steps, "bytes": memory}``, ``{"rate": steps a second}``.
+
+When its input ends it ends too, at once: a training goes on from its checkpoint. SIGTERM lets it write one first.
 """
 
 from __future__ import annotations
@@ -12,29 +16,38 @@ from __future__ import annotations
 import json
 import os
 import queue
+import resource
+import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..mistake import Failure, Mistake
+from ..mistake import Failure, Interrupted, Mistake
 from ..recipe import Recipe
 from ..run import Point, Run
 from ..train.request import Request
 from .ledger import DONE, FAILED, PRUNED
 
+if TYPE_CHECKING:
+    from ..data.dataset import Dataset
+
 STOPPED = "stopped by its study"
 FIGURES = ("val_accuracy", "val_loss", "train_accuracy", "train_loss", "test_accuracy", "test_loss", "epochs", "steps")
+KIB = 1024 if sys.platform == "linux" else 1
+"""The unit of a process's largest memory, in bytes."""
 Job = dict[str, Any]
 Told = Callable[[Point], str | None]
 
 
-def trial(job: Job, told: Told | None = None) -> dict[str, Any]:
+def trial(job: Job, dataset: Dataset | None = None, told: Told | None = None) -> dict[str, Any]:
     """Trains one trial, or goes on with it, or reads what it came to: its `state`, `figures`, `run` and `problem`.
 
-    A training that fails has failed for good: the same seed would fail again. An errand is run instead (`errands.py`).
+    A training that fails has failed for good: the same seed would fail again. What is not the training's own fault, a
+    full disk or a signal, is raised. An errand is run instead (`errands.py`).
     """
     from ..train import start
 
@@ -46,10 +59,12 @@ def trial(job: Job, told: Told | None = None) -> dict[str, Any]:
     folder = Path(request.out) / str(request.run_name)
     try:
         if (folder / "run.json").is_file():
-            run = start.resume(folder, told=told)
+            run = start.resume(folder, told=told, dataset=dataset)
         else:
-            run = start.begin(recipe, request, told=told)
+            run = start.begin(recipe, request, told=told, dataset=dataset)
     except (Mistake, Failure) as error:
+        if isinstance(error, Interrupted) or isinstance(error.__cause__, OSError):
+            raise
         return {"state": FAILED, "figures": {}, "run": folder.name if folder.exists() else None, "problem": str(error)}
     return came_to(run)
 
@@ -66,10 +81,11 @@ def came_to(run: Run) -> dict[str, Any]:
 class Probe:
     """A training that is timed, not kept."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, dataset: Dataset) -> None:
         from .errands import built
 
-        self.training = built(job)
+        self.training = built(job, dataset=dataset)
+        self.rate(1, 0.0)
 
     def rate(self, threads: int, seconds: float) -> float:
         """Steps a second with so many threads, the first step left out; at least one step is timed."""
@@ -96,19 +112,41 @@ class Worker:
     def __init__(self, tell: Callable[[dict[str, Any]], object]) -> None:
         self.tell, self.stopped = tell, -1
         self.probe: Probe | None = None
+        self.loaded: tuple[tuple[str, str | None], Dataset] | None = None
 
     def do(self, order: dict[str, Any]) -> None:
         """Does as it was told, and tells what came of it."""
-        if "build" in order:
-            self.probe = Probe(order["build"])
-            self.tell({"built": self.probe.training.steps})
-        elif "time" in order:
-            assert self.probe is not None
-            self.tell({"rate": self.probe.rate(order["threads"], order["time"])})
-        elif len(order["train"]) == 1:
-            self.probe = None
-            job = order["train"][0]
-            self.tell({"end": job["number"], **trial(job, self._told(job["number"]))})
+        try:
+            if "build" in order:
+                self.probe = Probe(order["build"], self.data(order["build"]))
+                largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+                self.tell({"built": self.probe.training.steps, "bytes": largest})
+            elif "time" in order:
+                assert self.probe is not None
+                self.tell({"rate": self.probe.rate(order["threads"], order["time"])})
+            else:
+                self.probe = None
+                job = order["train"][0]
+                self.tell({"end": job["number"], **trial(job, self.data(job), self._told(job["number"]))})
+        except Interrupted:
+            raise
+        except (Mistake, Failure) as error:
+            self.tell({"refused": str(error), "failed": isinstance(error, Failure)})
+
+    def data(self, job: Job) -> Dataset:
+        """The data of a job, which are kept for the next one; others than the study began with are refused."""
+        from ..train import start
+
+        request = Request(**job["request"])
+        place = (request.data, request.data_dir)
+        if self.loaded is None or self.loaded[0] != place:
+            self.loaded = None
+            self.loaded = place, start.load(request)
+        found = self.loaded[1]
+        self.tell({"data": found.fingerprint})
+        if job.get("fingerprint") not in (None, found.fingerprint):
+            raise Mistake(f"the data {request.data} are not those that the study began with: give another --name")
+        return found
 
     def _told(self, number: int) -> Told:
         def told(point: Point) -> str | None:
@@ -134,13 +172,17 @@ def main() -> None:
                 orders.put(order)
         os._exit(1)
 
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(1))
     threading.Thread(target=listen, daemon=True).start()
-    while True:
-        try:
+    try:
+        while True:
             worker.do(orders.get())
-        except Exception as error:  # a defect: told as the trial's, and this process ends
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            raise
+    except Interrupted:
+        pass
+    except BaseException:  # a defect: whoever sent the order begins it again elsewhere
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 if __name__ == "__main__":

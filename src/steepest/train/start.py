@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .. import data as data_room
 from ..data.batches import Batches
 from ..data.dataset import Dataset
-from ..mistake import Failure, Mistake
+from ..mistake import Failure, Interrupted, Mistake
 from ..models.summary import summary
 from ..recipe import Recipe
 from ..run import Run, writing
@@ -46,15 +46,22 @@ def train(
 
 
 def begin(
-    recipe: Recipe, request: Request, *, clock: Clock | None = None, show: bool = False, told: Told | None = None
+    recipe: Recipe,
+    request: Request,
+    *,
+    clock: Clock | None = None,
+    show: bool = False,
+    told: Told | None = None,
+    dataset: Dataset | None = None,
 ) -> Run:
-    """A new training of a checked recipe and request. told: hears of each measurement, and may end the training."""
+    """A new training of a checked recipe and request. told: hears of each measurement, and may end the training.
+    dataset: the data, where they are loaded already."""
     clock = clock or Clock(request.time_s)
     bar = progress_bar(show and distributed.rank() == 0)
     check_processes(recipe, request)
     with distributed.joined(request.device), bar or contextlib.nullcontext(), _own_state():
         with clock.phase("load"), distributed.in_turn():
-            dataset = load(request, bar)
+            dataset = dataset or load(request, bar)
             recipe, notes = adapt(recipe, dataset, request)
         with clock.phase("prepare"):
             device = machine.prepare(request.device, request.threads)
@@ -87,10 +94,12 @@ def check_processes(recipe: Recipe, request: Request) -> None:
         raise Mistake(f"{asynchronous[0]} needs a server and workers: torchrun --nproc-per-node 3 -m steepest train …")
 
 
-def resume(path: Path | str, *, show: bool = False, told: Told | None = None) -> Run:
+def resume(
+    path: Path | str, *, show: bool = False, told: Told | None = None, dataset: Dataset | None = None
+) -> Run:
     """Goes on from a run's last checkpoint; on the same CPU and threads the end is byte-equal to a run never stopped.
 
-    A finished run is given as it is. Data that changed since are refused. told: as in `begin`.
+    A finished run is given as it is. Data that changed since are refused. told, dataset: as in `begin`.
     """
     run = Run.open(path)
     if run.done:
@@ -118,7 +127,7 @@ def resume(path: Path | str, *, show: bool = False, told: Told | None = None) ->
         if saved:
             clock.load_state(saved["clock"])
         with clock.phase("load"), distributed.in_turn():
-            dataset = load(request, bar)
+            dataset = dataset or load(request, bar)
             if dataset.fingerprint != begun:
                 raise Mistake(f"the data {request.data} are not those that the run {run.path} began with")
         with clock.phase("prepare"):
@@ -243,7 +252,7 @@ def finish(
         model = trained.save(run.path / trained.FILE, training)
         if reason == INTERRUPTED:
             watcher.save(training)
-            raise Failure(f"stopped at step {training.step} of {run.path}: {distributed.again(run.path)} goes on")
+            raise Interrupted(f"stopped at step {training.step} of {run.path}: {distributed.again(run.path)} goes on")
         with clock.phase("evaluate"):
             scores = test(training, model, dataset) if request.test else None
             if scores and not math.isfinite(scores.loss):

@@ -7,7 +7,10 @@ Each has `free`, how many jobs it would take now; ``submit(jobs)`` for one trial
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
+
+from ...mistake import Failure, Mistake
 
 TRIES = 3
 """A training that kills its worker so many times has failed."""
@@ -22,3 +25,9 @@ class Executor(Protocol):
     def stop(self, number: int) -> None: ...
     def wait(self) -> list[dict[str, Any]]: ...
     def close(self) -> None: ...
+
+
+def refused(event: Mapping[str, Any]) -> None:
+    """Raises what a worker told where nothing can be trained."""
+    if "refused" in event:
+        raise (Failure if event["failed"] else Mistake)(event["refused"])

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from ...mistake import Failure
 from ..ledger import FAILED
-from . import TRIES
+from . import TRIES, refused
 
-TIMED_S = 1.5
+TIMED_S = 1.0
 """How long each way to share the processor is timed."""
+ROOM = 0.5
+"""The share of the memory that workers may fill."""
 GRACE_S = 10.0
 """How long a worker may take to write its checkpoint."""
 
 
 class Worker:
-    """One process, and what it is at."""
+    """One process, and what it is at. lock: an open file that holds their study's lock as long as any of them lives."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, lock: int | None) -> None:
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "steepest.experiments.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                pass_fds=() if lock is None else (lock,),
                 start_new_session=True,  # Ctrl-C is for the study, which then ends its workers in order
             )
         self.jobs: list[dict[str, Any]] = []
-        self.left = b""
+        self.left, self.spoke = b"", False
 
     def send(self, order: dict[str, Any]) -> None:
         """An order; one that a dying process does not take is lost with it."""
@@ -50,22 +55,30 @@ class Worker:
         assert self.process.stdout is not None
         block = os.read(self.process.stdout.fileno(), 1 << 16)
         if not block:
-            self.process.wait()
+            self.kill()
             return None
+        self.spoke = True
         *lines, self.left = (self.left + block).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def kill(self) -> None:
         """Ends it at once."""
+        assert self.process.stdin is not None and self.process.stdout is not None
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
 
 class Local:
-    """`slots` worker processes, started when they are needed and again where one dies. log: their standard error."""
+    """`slots` worker processes, started when they are needed and again where one dies.
 
-    def __init__(self, slots: int, log: Path) -> None:
-        self.slots, self.log = slots, log
+    log: receives their standard error. lock: as in `Worker`.
+    """
+
+    def __init__(self, slots: int, log: Path, lock: int | None = None) -> None:
+        self.slots, self.log, self.lock = slots, log, lock
         self.workers: list[Worker] = []
         self.tries: dict[int, int] = {}
 
@@ -78,7 +91,7 @@ class Local:
         """Trains a trial, or a stack of them, in a free worker."""
         free = next((worker for worker in self.workers if not worker.jobs), None)
         if free is None:
-            free = Worker(self.log)
+            free = Worker(self.log, self.lock)
             self.workers.append(free)
         free.jobs = list(jobs)
         for job in jobs:
@@ -100,7 +113,7 @@ class Local:
                 if said is None:
                     told += self._lost(worker)
                     continue
-                ended: dict[str, Any] = {event["end"] for event in said if "end" in event}
+                ended = {event["end"] for event in said if "end" in event}
                 worker.jobs = [job for job in worker.jobs if job["number"] not in ended]
                 told += said
         return told
@@ -118,53 +131,74 @@ class Local:
         self.workers.remove(worker)
         how = _how(worker.process.returncode)
         given_up = [job for job in worker.jobs if self.tries[job["number"]] >= TRIES]
+        if given_up and not worker.spoke:
+            raise Failure(f"no worker lives long enough to begin: the last one died {how}; {self.log} may say why")
         again = [job for job in worker.jobs if job not in given_up]
         if again:
             self.submit(again)
         why = f"its process died {TRIES} times, the last time {how}: {self.log} may say why"
-        ended: dict[str, Any] = {"state": FAILED, "figures": {}, "run": None, "problem": why}
-        return [{"end": job["number"], **ended} for job in given_up]
+        over: dict[str, Any] = {"state": FAILED, "figures": {}, "run": None, "problem": why}
+        return [{"end": job["number"], **over} for job in given_up]
 
-    def shares(self, job: dict[str, Any], cores: int) -> tuple[int, int, float]:
+    def shares(self, job: dict[str, Any], cores: int, most: int | None = None) -> tuple[int, int, float]:
         """The fastest way to share `cores` among workers for trainings like this: (workers, threads of each, seconds a
-        training takes when all are at work, over the number of workers), by timing a few steps of each way."""
-        ways = [(cores // threads, threads) for threads in range(cores, 0, -1) if cores % threads == 0]
-        probes = [Worker(self.log) for _ in range(cores)]
-        try:
-            for probe in probes:
-                probe.send({"build": job})
-            steps = [_answer(probe, "built") for probe in probes].pop()
-            best = (1, cores, float("inf"))
-            for workers, threads in ways:
-                for probe in probes[:workers]:
-                    probe.send({"time": TIMED_S, "threads": threads})
-                rate = sum(_answer(probe, "rate") for probe in probes[:workers])
-                best = min(best, (workers, threads, steps / rate), key=lambda way: way[2])
-        finally:
-            for probe in probes[best[0] if sys.exc_info()[0] is None else 0 :]:
-                probe.kill()
-        self.workers, self.slots = probes[: best[0]], best[0]
+        training takes when all are at work, over the number of workers), by timing a few steps of each way.
+
+        Tried are one worker with all cores, then more and more with fewer each, as long as it is faster and the memory
+        suffices; `most` workers at most. Those of the best way are kept.
+        """
+        best, steps, each = (1, cores, float("inf")), 1.0, 0.0
+        for threads in (threads for threads in range(cores, 0, -1) if cores % threads == 0):
+            workers = cores // threads
+            if workers > (most or cores) or workers * each > ROOM * memory():
+                break
+            new = [Worker(self.log, self.lock) for _ in range(workers - len(self.workers))]
+            self.workers += new
+            for worker in new:
+                worker.send({"build": job})
+            for worker in new:
+                built = _answer(worker, "built")
+                steps, each = float(built["built"]), max(each, float(built["bytes"]))
+            for worker in self.workers:
+                worker.send({"time": TIMED_S, "threads": threads})
+            seconds = steps / sum(_answer(worker, "rate")["rate"] for worker in self.workers)
+            if seconds > best[2]:
+                break
+            best = (workers, threads, seconds)
+        for worker in self.workers[best[0] :]:
+            worker.kill()
+        self.workers, self.slots = self.workers[: best[0]], best[0]
         return best
 
     def close(self) -> None:
         """Ends all workers; a training writes its checkpoint first."""
         for worker in self.workers:
             worker.process.send_signal(signal.SIGTERM if worker.jobs else signal.SIGKILL)
+        latest = time.monotonic() + GRACE_S
         for worker in self.workers:
-            try:
-                worker.process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                worker.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(0.0, latest - time.monotonic()))
+            worker.kill()
         self.workers = []
 
 
-def _answer(worker: Worker, name: str) -> float:
-    """A number that a worker was asked for."""
+def _answer(worker: Worker, name: str) -> dict[str, Any]:
+    """What a worker says to what it was asked."""
     while (said := worker.read()) is not None:
         for event in said:
             if name in event:
-                return float(event[name])
+                return event
+            refused(event)
     raise Failure(f"a worker died while it was timed, {_how(worker.process.returncode)}")
+
+
+def memory() -> float:
+    """The bytes of memory that this process and its children may fill: the machine's, or their group's."""
+    machine = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    try:
+        return min(machine, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return machine
 
 
 def _how(status: int) -> str:
