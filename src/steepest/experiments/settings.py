@@ -79,6 +79,22 @@ def _within(recipe: Recipe, owner: str, key: str, value: Value | None) -> Recipe
     return switch_on(recipe, Use(owner, **{**on.settings, key: value}))
 
 
+def own(recipe: Recipe, name: str) -> Value | None:
+    """A recipe's own value of a setting; None where it has none."""
+    if name in FIELDS:
+        found = getattr(recipe, name)
+        return str(found) if isinstance(found, Use) else found
+    owner, dot, key = name.partition(".")
+    on = next(
+        (use for use in (recipe.model, recipe.optimizer, recipe.schedule, *recipe.use) if use.name == owner), None
+    )
+    if not dot:
+        return on is not None
+    if on is None or owner not in techniques.names():
+        return on.settings.get(key) if on else None
+    return on.settings[key] if key in on.settings else techniques.entry(owner).settings.get(key)
+
+
 def axes(texts: Iterable[str]) -> dict[str, list[Value | None]]:
     """The axes of a grid, each from ``name=a,b,c``; none twice."""
     found: dict[str, list[Value | None]] = {}
@@ -125,6 +141,17 @@ def range_axis(text: str) -> tuple[str, tuple[float, float, str]]:
     axis = (numbers[0], numbers[1], scale)
     check_space({name: axis})
     return name.strip(), axis
+
+
+def space(texts: Iterable[str]) -> dict[str, Any]:
+    """A space to search, each axis a range (``name=low..high``) or a list of values; none twice."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, axis = range_axis(text) if ".." in text else grid_axis(text)
+        if name in found:
+            raise Mistake(f"the space has {name} twice")
+        found[name] = axis
+    return found
 
 
 def listed(text: str) -> Settings:
