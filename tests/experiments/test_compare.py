@@ -193,7 +193,12 @@ def test_studies_are_compared_setting_by_setting_over_the_same_seeds(study):
     assert first["a"] == pytest.approx(vars(stats.mean([0.90, 0.92, 0.91, 0.93])))
     assert [row["p_holm"] for row in found["rows"]] == pytest.approx(stats.holm([first["p"], second["p"]]))
     assert (first["verdict"], second["verdict"]) == ("different", "undecided")
-    assert "A is 9.75 points higher" in first["said"] and "not told apart" in second["said"]
+    assert first["said"].startswith(
+        f"A is 9.75 points higher, interval {first['low']:.3g} to {first['high']:.3g}, n = 4"
+    )
+    turned = compare(other, one)["rows"][1]["said"]
+    assert turned == first["said"].replace("A is", "B is")
+    assert "not told apart" in second["said"]
     assert (found["only_a"], found["only_b"]) == ([{"lr": 9}], [])
 
 
@@ -272,6 +277,7 @@ def test_what_did_not_finish_is_told(study):
     found = compare(one, other)
     assert found["notes"] == ["of 6 trials of A, 2 failed and 1 running and 1 pruned are left out"]
     assert found["only_a"] == found["only_b"] == [{"lr": 1}] and len(found["rows"]) == 1
+    assert found["rows"][0]["a"]["n"] == 2
 
 
 def test_curves_are_the_mean_of_the_seeds_with_a_band(study):

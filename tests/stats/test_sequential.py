@@ -68,6 +68,13 @@ def test_a_difference_is_found():
     assert np.mean(told) > 0.9
 
 
+@pytest.mark.parametrize(("comparisons", "fewest"), [(1, 5), (10, 7)])
+def test_a_few_pairs_tell_nothing_however_far_apart(comparisons, fewest):
+    a = [100.0 + place / 100 for place in range(8)]
+    told = [sequential(a[:n], [0.0] * n, comparisons=comparisons).different for n in range(1, 9)]
+    assert told.index(True) + 1 == fewest
+
+
 @pytest.mark.parametrize(("shift", "comparisons"), [(0.0, 1), (0.8, 1), (1.5, 4)])
 def test_the_interval_holds_the_means_that_are_not_rejected(shift, comparisons):
     for row in NULL[:20, :12] + shift:

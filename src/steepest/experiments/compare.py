@@ -60,7 +60,9 @@ def compare(
         found = _studies(first, second, figure, margin)
     else:
         kinds = {Run: "a run", Rows: "a study"}
-        raise Mistake(f"{texts[0]} is {kinds[type(first)]} and {texts[1]} {kinds[type(second)]}: compare two runs, or two studies")
+        raise Mistake(
+            f"{texts[0]} is {kinds[type(first)]} and {texts[1]} {kinds[type(second)]}: compare two runs, or two studies"
+        )
     _judge(found["rows"], found["unit"], margin)
     return {"a": texts[0], "b": texts[1], "margin": margin, "comparisons": len(found["rows"])} | found
 
@@ -206,18 +208,20 @@ def _row(named: Settings, pair: Pair, factor: float) -> Row:
 
 
 def _judge(rows: Sequence[Row], unit: str, margin: float | None) -> None:
-    """Adds to all rows Holm's p-value, the verdict, and a sentence that says it."""
+    """Adds to all rows Holm's p-value, the verdict, and a sentence that says it from the higher side."""
     for row, p in zip(rows, stats.holm([row["p"] for row in rows]), strict=True):
-        size = f"{abs(row['difference']):.3g}" + (f" {unit}" if unit else "")
-        side = "A" if row["difference"] > 0 else "B"
-        ends = "" if row["low"] is None else f", interval {row['low']:.3g} to {row['high']:.3g}"
+        side, size, low, high = "A", row["difference"], row["low"], row["high"]
+        if size < 0:
+            side, size, low, high = "B", -size, *(None if end is None else -end for end in (high, low))
+        told = f"{size:.3g} {unit}".strip()
+        ends = "" if low is None else f", interval {low:.3g} to {high:.3g}"
         if row.get("equivalent"):
-            low, high = row["equivalence"]
-            verdict, said = "same", f"the same within ± {margin:g}, interval {low:.3g} to {high:.3g}"
+            within = "{:.3g} to {:.3g}".format(*row["equivalence"])
+            verdict, said = "same", f"the same within ± {margin:g}: A - B is {within}"
         elif p is not None and p < ALPHA:
-            verdict, said = "different", f"{side} is {size} higher{ends}"
+            verdict, said = "different", f"{side} is {told} higher{ends}"
         else:
-            seen = f"{side} came out {size} higher" if row["difference"] else "both came out equal"
+            seen = f"{side} came out {told} higher" if size > 1e-9 else "both came out equal"
             verdict, said = "undecided", f"not told apart: {seen}{ends}"
         row |= {"p_holm": p, "verdict": verdict, "said": f"{said}, n = {row['n']}"}
 

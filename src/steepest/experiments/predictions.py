@@ -58,8 +58,9 @@ def over_images(
     one, other = _right(a), _right(b)
     if not same:
         return _apart((int(one.sum()), len(one)), (int(other.sum()), len(other)), margin), notes
-    least = stats.smallest_share_difference(len(one), float(one.mean()), differ=float((one != other).mean()))
-    told = f"two networks that differ on so few images are told apart from about {100 * least:.2g} points on"
+    differ = int((one != other).sum())
+    least = 100 * stats.smallest_share_difference(len(one), float(one.mean()), differ=differ / len(one))
+    told = f"{len(one):,} images, of which these two differ on {differ:,}, tell differences from about {least:.2g} points on"
     return _same_images(one, other, margin), [told]
 
 

@@ -53,7 +53,8 @@ def sequential(a: Sequence[float], b: Sequence[float], *, alpha: float = 0.05, c
     """The rule for pairs a (n,), b (n,) of the same seeds, in an order that their values did not decide.
 
     alpha in (0, 1): the chance of ever telling a difference in any of the comparisons, among which it is divided, if
-    there is none. Raises Mistake for values that are no numbers, no pairs, or a setting out of range.
+    there is none. At 0.05 nothing can be told before 5 pairs, in ten comparisons before 7. Raises Mistake for values
+    that are no numbers, no pairs, or a setting out of range.
     """
     check_share("alpha", alpha)
     if len(a) != len(b) or not len(a):
