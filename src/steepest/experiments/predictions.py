@@ -60,7 +60,7 @@ def over_images(
         return _apart((int(one.sum()), len(one)), (int(other.sum()), len(other)), margin), notes
     differ = int((one != other).sum())
     least = 100 * stats.smallest_share_difference(len(one), float(one.mean()), differ=differ / len(one))
-    told = f"{len(one):,} images, of which these two differ on {differ:,}, tell differences from about {least:.2g} points on"
+    told = f"{len(one):,} images, of which these two differ on {differ:,}, tell apart from about {least:.2g} points on"
     return _same_images(one, other, margin), [told]
 
 
