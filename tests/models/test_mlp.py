@@ -82,9 +82,9 @@ def test_batch_norm_stands_between_each_hidden_layer_and_its_activation():
     torch.manual_seed(0)
     net = models.build("mlp", classes=3, shape=(4,), hidden="4-6", residual=True, batch_norm=True).double()
     given = torch.randn(7, 4, dtype=torch.float64)
-    first, _, weight, shift, second, *_ = [p.detach().numpy() for p in net.parameters()]
+    first, weight, shift, second, *_ = [p.detach().numpy() for p in net.parameters()]
     assert (weight == 1).all() and (shift == 0).all()
-    branch = given.numpy() @ first.T  # its bias goes with the mean
+    branch = given.numpy() @ first.T
     branch = np.maximum((branch - branch.mean(0)) / np.sqrt(branch.var(0) + 1e-5), 0)
     y = (given.numpy() + branch) @ second.T
     y = np.maximum((y - y.mean(0)) / np.sqrt(y.var(0) + 1e-5), 0)

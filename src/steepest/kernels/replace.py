@@ -44,6 +44,8 @@ def pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
     This is read from the network's graph, in training and in evaluation; a network that has none has no pairs.
     """
     modules = dict(model.named_modules())
+    if not any(type(module) is nn.BatchNorm2d for module in modules.values()):
+        return []  # nothing to read a graph for
     names = _pairs(model, training=True) & _pairs(model, training=False)
     return [(modules[norm], modules[activation]) for norm, activation in sorted(names)]
 

@@ -6,6 +6,7 @@ Importing this room loads no PyTorch; neither do `catalogue` and `check`, which 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Mapping
@@ -83,9 +84,10 @@ def catalogue() -> list[dict[str, Any]]:
     `smallest` (least side of an image in pixels; None: takes points as well), `settings` (name to default),
     `choices` (name to the allowed values, where they are few).
     """
-    return [_read(name) for name in NAMES]
+    return [dict(_read(name)) for name in NAMES]
 
 
+@functools.cache
 def _read(name: str) -> dict[str, Any]:
     tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
     text = ast.get_docstring(tree) or ""

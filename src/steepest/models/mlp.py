@@ -3,7 +3,7 @@
 Layers: flatten; for each number of `hidden` ("200-100" is two layers) a linear layer and the activation; a linear
 layer to the outputs, without activation: its outputs are logits, or with one class the number to regress or a single
 logit. PyTorch's own initialisation. With `residual`, a hidden layer that keeps the size of its input adds its input to
-its output. With `batch_norm`, a hidden layer normalises over the batch before its activation.
+its output. With `batch_norm`, a hidden layer normalises over the batch before its activation, in the place of a bias.
 
 The documents' networks: 784-200-100-10 with ReLU is `hidden="200-100"` on 28×28 grey images; 100-50-20-1 with sigmoid
 is `hidden="50-20", activation="sigmoid"`, one class, points of 100 numbers; regression is one class. Those of
@@ -75,7 +75,7 @@ class MLP(nn.Sequential):
         self.append(nn.Flatten())
         for units in hidden:
             norm = (nn.BatchNorm1d(units),) if batch_norm else ()
-            layer = (nn.Linear(size, units), *norm, activation())
+            layer = (nn.Linear(size, units, bias=not norm), *norm, activation())
             self.extend((Residual(*layer),) if residual and units == size else layer)
             size = units
         self.append(nn.Linear(size, classes))

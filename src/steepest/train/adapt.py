@@ -107,6 +107,9 @@ def sized(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) 
 def _for_count(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
     """A batch no larger than the training rows."""
     held_out = 0.0 if dataset.val is not None else recipe.val_fraction
+    every = len(dataset.train)
+    if recipe.batch_size <= every - held_out * every - max(1, len(dataset.classes)):  # a class rounds up by one at most
+        return recipe
     count = len(stratified(dataset.train.targets, held_out, request.seed)[0])
     if recipe.batch_size <= count:
         return recipe
