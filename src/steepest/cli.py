@@ -14,7 +14,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .cli_experiments import sweep
+from .cli_experiments import ablate, find_lr, sweep, tune
+from .cli_report import compare, report
 from .cli_show import printable, show_card, show_plot, show_result, show_rows, show_technique
 from .cli_use import Json, data, evaluate, export, predict
 from .mistake import Failure, Mistake
@@ -173,6 +174,11 @@ def models(
 app.command(epilog="Example: steepest evaluate runs/digits-quick-seed0 --split val")(evaluate)
 app.command(epilog="Example: steepest predict runs/photos-quick-seed0 new.jpg more/ --top 5")(predict)
 app.command(epilog="Example: steepest sweep cifar10 --grid lr=0.05,0.1,0.2 --seeds 5")(sweep)
+app.command(epilog="Example: steepest tune cifar10 --method tpe --space lr=1e-3..1 --trials 30 --confirm 5")(tune)
+app.command(name="find-lr", epilog="Example: steepest find-lr cifar10 --recipe lab")(find_lr)
+app.command(epilog="Example: steepest ablate cifar10 --recipe quick --detect 0.2")(ablate)
+app.command(epilog="Example: steepest compare studies/a studies/b --margin 0.5")(compare)
+app.command(epilog="Example: steepest report runs/digits-quick-seed0")(report)
 app.command(epilog="Example: steepest export runs/digits-quick-seed0 --to onnx")(export)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from .cli_show import show_json, show_rows
+from .cli_show import printable, show_comparisons, show_json, show_rows
 from .cli_use import Json
 
 Data = Annotated[str, typer.Argument(help="A known data set, or a folder with one sub-folder a class.")]
@@ -93,6 +94,89 @@ def sweep(  # noqa: PLR0913
     show_study(study, as_json)
 
 
+class Method(StrEnum):
+    """How to search."""
+
+    descent = "descent"
+    tpe = "tpe"
+    halving = "halving"
+    lambda_ = "lambda"
+
+
+@command
+def tune(
+    data: Data = "digits",
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="descent halves or doubles one setting after another; tpe and halving search a space; "
+            "lambda sets the weight of a penalty by its rule."
+        ),
+    ] = Method.descent,
+    space: Annotated[
+        Texts,
+        typer.Option(help="What tpe and halving search: lr=1e-3..1, momentum=0.5..0.99:reverse_log or width=16,32"),
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", "--draws", help="Settings that tpe and halving try.")] = 20,
+    seeds: Annotated[int, typer.Option(help="Trainings of each setting.")] = 3,
+    confirm: Annotated[int, typer.Option(help="Fresh seeds to train the winner and the start with.")] = 0,
+    as_json: bool = False,
+    options: Any = None,
+) -> None:
+    """Search better settings on the validation set; the winner is measured on the test set once."""
+    from .experiments import settings
+    from .experiments.tune import tune as tuned
+
+    searched = settings.space(space) if space else None
+    study = tuned(data, method=method.value, space=searched, trials=trials, seeds=seeds, confirm=confirm, **options)
+    result = study.read("result.json")
+    if as_json:
+        return show_study(study, as_json, result)
+    steps = [
+        step["settings"] | step | {"gain": step["gain"] or None, result["figure"]: step["value"]}
+        for step in result["steps"]
+    ]
+    names = dict.fromkeys(name for step in result["steps"] for name in step["settings"])
+    ended = ("stopped",) if any("stopped" in step for step in steps) else ()
+    show_rows(steps, (*names, "n", result["figure"], "gain", *ended), False, "steps")
+    for sentence in (best_of(result), *result["said"]):
+        print(sentence)
+    return print(f"steepest train {data} --recipe {study.path / result['recipe']}\n{study.path}")
+
+
+def best_of(result: dict[str, Any]) -> str:
+    """The winner of a search and what it reached, in a line."""
+    found, test = result["best"], result["test_accuracy"] or result["test_loss"]
+    line = " ".join(f"{name}={value}" for name, value in found["settings"].items())
+    line += f": {result['figure']} {found['value']:.4f} (n={found['n']})"
+    if test is None:
+        return line
+    ends = "" if test["low"] is None else f", 95 % {test['low']:.4f} to {test['high']:.4f}"
+    name = "test_accuracy" if result["test_accuracy"] else "test_loss"
+    return f"{line}, {name} {test['mean']:.4f} (n={test['n']}{ends})"
+
+
+@command
+def find_lr(
+    data: Data = "digits",
+    seeds: Annotated[int, typer.Option(help="Range tests, and short trainings of each rate.")] = 3,
+    low: Annotated[float, typer.Option(help="The range test's first rate.")] = 1e-7,
+    high: Annotated[float, typer.Option(help="The range test's last rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Steps of a range test.")] = 100,
+    as_json: bool = False,
+    options: Any = None,
+) -> None:
+    """Suggest a learning rate by range tests, and confirm it by short trainings."""
+    from .experiments.find_lr import find_lr as found
+
+    study = found(data, seeds=seeds, low=low, high=high, steps=steps, **options)
+    result = study.read("result.json")
+    if not as_json:
+        show_study(study, as_json)
+        return print("\n".join([*result["said"], f"--set lr={result['recommended']:g}"]))
+    return show_study(study, as_json, result)
+
+
 def show_study(study: Any, as_json: bool, more: dict[str, Any] | None = None) -> None:
     """A study's rows: all as JSON, or what is looked at as a table, the best first."""
     rows, figure = study.rows(), study.about["figure"]
@@ -118,4 +202,31 @@ def show_study(study: Any, as_json: bool, more: dict[str, Any] | None = None) ->
         for row in ranked
     ]
     show_rows(cells, (*columns, "train_s"), False, "rows")
+    return print(study.path)
+
+
+@command
+def ablate(  # noqa: PLR0913
+    data: Data = "digits",
+    without: Annotated[Texts, typer.Option(help="Leave only this out, and what else is named so.")] = None,
+    add: Annotated[Texts, typer.Option(help="Add a technique to the recipe: name:key=value,…")] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Every two techniques together, too.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each; 5, or as many as --detect needs.")] = None,
+    detect: Annotated[float | None, typer.Option(help="The difference that matters, in points, like 0.2.")] = None,
+    sequential: Annotated[bool, typer.Option("--sequential", help="Stop each comparison once it is decided.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Tell the test set's differences too.")] = False,
+    as_json: bool = False,
+    options: Any = None,
+) -> None:
+    """Tell what each technique of a recipe buys, in points and in seconds, by leaving it out."""
+    from .experiments.ablate import ablate as ablated
+
+    changes: dict[str, Any] = {"without": without or (), "add": add or (), "pairs": pairs}
+    study = ablated(data, **changes, seeds=seeds, detect=detect, sequential=sequential, test=test, **options)
+    found = study.read("result.json")
+    if as_json:
+        for sentence in found["warnings"]:
+            print(f"steepest: {printable(sentence)}", file=sys.stderr)
+        return show_json({"study": str(study.path), "rows": study.rows(), **found})
+    show_comparisons(found)
     return print(study.path)

@@ -117,6 +117,27 @@ def show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: boo
     console.print(table)
 
 
+def show_comparisons(found: dict[str, Any]) -> None:
+    """What each technique buys as a table, the most first, then in sentences."""
+    columns = ["left out", "added"]
+    rows = []
+    for one in found["comparisons"]:
+        row = {name: one.get(name.replace(" ", "_")) for name in columns}
+        for what, part in (("", one), ("seconds", one["seconds"]), ("test", one.get("test", {}))):
+            values = [part.get("difference"), part.get("low"), part.get("high")]
+            row[what or found["unit"]], row[f"{what} low".strip()], row[f"{what} high".strip()] = [
+                None if value is None else f"{value:+.3g}" for value in values
+            ]
+        rows.append(row | {"n": one["n"], "p": one["p_holm"], "verdict": one["verdict"]})
+    columns = [name for name in columns if any(row[name] for row in rows)]
+    columns += ["n", found["unit"], "low", "high", "p", "seconds", "seconds low", "seconds high"]
+    columns += ["test", "test low", "test high"] if "test" in found["comparisons"][0] else []
+    show_rows(rows, (*columns, "verdict"), False, "comparisons")
+    idle = [f"{one.get('left_out', one.get('added'))} is not measured: {one['why']}." for one in found["not_measured"]]
+    sentences = [one["said"] for one in found["comparisons"]] + idle, found["notes"]
+    print(printable("\n\n".join("\n".join(part) for part in sentences if part)))
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
