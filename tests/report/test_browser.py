@@ -93,18 +93,25 @@ def test_page_and_charts_follow_light_and_dark_at_once(browser, run):
         {"step": 99, "epoch": 2.0, "train_loss": 0.1, "val_loss": 0.2, "train_accuracy": 0.9, "val_accuracy": 0.9}
     )
     page = report.write(run.path)
+
+    def turned(before):
+        """The colours, as soon as all of them are others."""
+        differ = lambda _: all(a != b for a, b in zip(before, browser.colours(), strict=True))  # noqa: E731
+        WebDriverWait(browser.driver, 20).until(differ)
+        return browser.colours()
+
     browser.prefer("light")
     browser.open(page)
     light = browser.colours()
+    assert light[0] == "rgb(255, 255, 255)"
     browser.prefer("dark")
-    dark = browser.colours()
-    assert light[0] == "rgb(255, 255, 255)" and all(a != b for a, b in zip(light, dark, strict=True))
+    dark = turned(light)
     browser.open(page)
     assert browser.colours() == dark
     browser.run("dispatchEvent(new Event('beforeprint'))")
-    assert browser.colours() == light  # paper is white
+    assert turned(dark) == light  # paper is white
     browser.run("dispatchEvent(new Event('afterprint'))")
-    assert browser.colours() == dark
+    assert turned(light) == dark
     assert base64.b64decode(browser.driver.print_page()).startswith(b"%PDF")
     browser.prefer("light")
 

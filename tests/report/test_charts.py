@@ -37,16 +37,8 @@ def test_every_chart_of_every_page_is_accepted_by_plotly(every_kind, evaluated_r
         for name, chart in read(report.write(place, tmp_path / "page.html")).charts.items():
             graph_objects.Figure(charts.resolved(chart))
             seen.add(name)
-    assert seen == {
-        "accuracy",
-        "loss",
-        "learning-rate",
-        "confusion",
-        "sweep",
-        "forest-points",
-        "forest-seconds",
-        "steps",
-    }
+    drawn = "accuracy loss learning-rate confusion sweep forest-bought forest-seconds steps range-test"
+    assert seen == set(drawn.split())
 
 
 def test_a_long_curve_is_thinned_with_its_ends_and_in_order():
@@ -129,9 +121,18 @@ def test_of_very_many_settings_the_best_are_drawn_and_that_is_said():
 
 def test_a_comparison_without_an_interval_has_none():
     rows = [{"name": "cutout", "difference": 0.5}, {"name": "tta", "difference": None}]
-    data = accepted(study_charts.forest(rows, "points")).data[0]
+    data = accepted(study_charts.forest(rows, "bought", "points")).data[0]
     assert data["x"] == [0.5] and data["error_x"]["array"] == [0.0]
-    assert study_charts.forest(rows[1:], "points") is None and study_charts.steps([{"value": None}], "val_loss") is None
+    assert study_charts.forest(rows[1:], "bought", "points") is None
+    assert study_charts.ranges([{"rates": [0.1], "smoothed": [None]}], None) is None
+
+
+def test_the_best_so_far_leaves_out_what_was_ended_early():
+    tried = [{"value": 0.5}, {"value": None}, {"value": 0.9, "stopped": True}, {"value": 0.4}, {"value": 0.6}]
+    line, dots = accepted(study_charts.steps(tried, "val_accuracy")).data
+    assert line["x"] == [1, 4, 5] and line["y"] == [0.5, 0.5, 0.6] and dots["x"] == [1, 3, 4, 5]
+    assert accepted(study_charts.steps(tried, "val_loss")).data[0]["y"] == [0.5, 0.4, 0.4]
+    assert study_charts.steps([{"value": None}], "val_loss") is None
 
 
 def test_colours_follow_the_page_and_pictures():

@@ -8,6 +8,8 @@ import pytest
 
 from steepest import report, stats
 from steepest.mistake import Mistake
+from steepest.report import page as pages
+from steepest.report import study_page
 
 
 def test_the_headline_is_the_best_setting_with_its_interval_over_seeds(study, read):
@@ -57,16 +59,16 @@ def test_a_study_in_which_nothing_has_ended_has_a_page(study, read):
 def test_an_ablation_is_headed_by_the_whole_recipe_and_names_its_barnacles(ablation, read):
     page = read(report.write(ablation))
     assert page.headline == "92.00 %" and page.saying("Barnacles, which could go: tta.")
-    for unit in ("points", "seconds"):
-        (drawn,) = page.charts[f"forest-{unit}"]["data"]
-        assert page.charts[f"forest-{unit}"]["layout"]["yaxis"]["ticktext"] == [
-            "tta",
-            "label_smoothing",
-            "whitening_init",
-        ]
-        assert drawn["error_x"]["array"] == pytest.approx([0.3 if unit == "points" else 0.2] * 3)
-        assert drawn["marker"]["symbol"] == ["circle-open", "circle", "circle"]
-    assert page.tables[0][3] == ["whitening_init", "5", "−2.10", "−2.40 to −1.80", "0.001", "−0.4", "−0.6 to −0.2", ""]
+    assert page.saying("Bought: val_accuracy with the technique minus without it. ")
+    assert page.saying("The validation set is small.")
+    for side, half in (("bought", 0.3), ("seconds", 0.2)):
+        (drawn,) = page.charts[f"forest-{side}"]["data"]
+        names = page.charts[f"forest-{side}"]["layout"]["yaxis"]["ticktext"]
+        assert names == ["whitening_init", "label_smoothing", "tta"]
+        assert drawn["error_x"]["array"] == pytest.approx([half] * 3)
+        assert drawn["marker"]["symbol"] == ["circle", "circle", "circle-open"]
+    told = ["whitening_init", "5", "+2.10", "+1.80 to +2.40", "0.001", "−0.4", "−0.6 to −0.2", "helps"]
+    assert page.tables[0][1] == told
 
 
 def test_an_ablation_without_a_result_is_shown_as_a_list(study, read):
@@ -75,14 +77,23 @@ def test_an_ablation_without_a_result_is_shown_as_a_list(study, read):
     assert not [name for name in page.charts if name.startswith("forest")]
 
 
-def test_a_search_tells_what_each_step_bought(every_kind, read):
+def test_a_search_tells_what_each_step_bought_and_the_winners_test_accuracy(every_kind, read):
     page = read(report.write(every_kind["steps"]))
     assert page.charts["steps"]["data"][0]["y"] == [0.901, 0.91, 1.0]
     assert page.tables[0][1:] == [
-        ["1", "lr = 0.001", "90.10 %", "+0.10 points"],
-        ["2", "lr = 0.01", "91.00 %", "+1.00 points"],
-        ["3", "lr = 0.1", "100.00 %", "+10.00 points"],
+        ["1", "lr = 0.001", "1", "90.10 %", "+0.10 points"],
+        ["2", "lr = 0.01", "1", "91.00 %", "+1.00 points"],
+        ["3", "lr = 0.1", "1", "100.00 %", "+10.00 points"],
     ]
+    assert page.facts["test accuracy"] == "80.00 % 95 % interval 70.00 – 90.00 %, n = 1 seed"
+    assert page.saying("The best of 3 settings.")
+
+
+def test_a_range_test_is_headed_by_the_rate_that_it_recommends(every_kind, read):
+    page = read(report.write(every_kind["range"]))
+    assert page.headline == "0.05" and page.saying("range tests between 0.01 and 0.2, n = 2 seeds")
+    assert [line["y"] for line in page.charts["range-test"]["data"]] == [[2.3, 1.0, 3.0], [2.3, 2.0, 3.0]]
+    assert page.charts["range-test"]["layout"]["shapes"][0]["x0"] == 0.05
 
 
 def test_curves_are_the_mean_over_seeds_with_its_interval(study, read):
@@ -110,9 +121,7 @@ def test_it_tells_recipe_data_machine_seeds_and_what_was_varied(ablation, study,
 
 
 def test_a_large_study_is_cut_to_what_can_be_read_and_says_so(study, read, monkeypatch):
-    from steepest.report import study_page
-
-    monkeypatch.setattr(study_page, "MOST_ROWS", 5)
+    monkeypatch.setattr(pages, "MOST_ROWS", 5)
     trials = [({"lr": place / 99}, 0, 0.5 + place / 99) for place in range(1, 9)]
     page = read(report.write(study("sweep", [*trials, ({"lr": 9.0}, 0, "it failed")])))
     settings, every = page.tables

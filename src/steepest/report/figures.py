@@ -79,6 +79,12 @@ def sample(n: float | None, what: str = "") -> str:
     return said.replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def sentence(text: object) -> str:
+    """What a study said, as a sentence."""
+    said = str(text)
+    return said[:1].upper() + said[1:] + "." * (not said.endswith("."))
+
+
 def large(value: float | None) -> str:
     """A large count in thousands, millions or billions."""
     if value is None:

@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 from ..mistake import Failure
 from .charts import COLOURS, Chart
 
+MOST_ROWS = 300
+"""Rows of a table."""
+
 
 class Cell(NamedTuple):
     """A table's cell: its text, and the number by which it is sorted, if it is one."""
@@ -42,6 +45,11 @@ class Table:
     def numeric(self) -> list[bool]:
         """Which columns hold numbers."""
         return [any(row[place].value is not None for row in self.rows) for place in range(len(self.columns))]
+
+
+def left_out(many: int) -> str:
+    """A sentence below a table that could have so many rows."""
+    return f"{MOST_ROWS:,} of {many:,} are shown here; the folder has all." if many > MOST_ROWS else ""
 
 
 class Tile(NamedTuple):

@@ -8,15 +8,13 @@ from typing import Any
 from ..mistake import Failure, Mistake
 from ..run import Run
 from ..stats import wilson
-from . import mistakes
+from . import mistakes, page
 from .charts import Chart, confusion, finite, run_curve, schedule
 from .figures import count, grouped, interval, large, listed, named, number, sample, seconds, written
-from .page import Cell, Page, Picture, Section, Table, Tile
+from .page import Cell, Page, Picture, Section, Table, Tile, left_out
 
 MOST_CLASSES = 40
 """Classes of a confusion matrix that is still drawn."""
-MOST_ROWS = 300
-"""Rows of a table."""
 
 
 def page_of_run(run: Run) -> Page:
@@ -145,8 +143,7 @@ def _classes(found: Mapping[str, Any]) -> list[Section]:
         + [Cell("–" if (value := number(row, key)) is None else f"{100 * value:.1f} %", value) for key in keys]
         for row in rows
     ]
-    left = f"The first {MOST_ROWS} of {len(rows):,} classes." if len(rows) > MOST_ROWS else ""
-    table = Table("Each class", ("class", "n", *keys), cells[:MOST_ROWS], left)
+    table = Table("Each class", ("class", "n", *keys), cells[: page.MOST_ROWS], left_out(len(rows)))
     matrix = listed(found, "confusion")
     square = len(matrix) == len(rows) and all(
         isinstance(row, list) and len(row) == len(rows) and all(finite(count) is not None for count in row)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from .charts import Chart, Interval, Json, axis_of, finite, layout, plain
-from .figures import label, named, written
+from .figures import label, listed, lower_is_better, named, written
 
 SERIES = ("blue", "orange", "green", "purple")
 
@@ -48,10 +49,10 @@ def band(points: Sequence[tuple[float, Interval]]) -> Json:
     return {"x": [e[0] for e in (*ends, *back)], "y": [e[2] for e in ends] + [e[1] for e in back]} if ends else {}
 
 
-def forest(comparisons: Sequence[Mapping[str, Any]], unit: str) -> Chart | None:
-    """What leaving a technique out, or adding it, changes: a row each, with its interval and the line of no difference.
+def forest(comparisons: Sequence[Mapping[str, Any]], name: str, unit: str) -> Chart | None:
+    """What each technique buys or costs: a row each, with its interval and the line of no difference.
 
-    comparisons: name, difference, low, high, barnacle (nothing to be seen of it). unit: "points" or "seconds".
+    comparisons: name, difference, low, high, barnacle (it could as well go). name: "bought" or "seconds".
     """
     rows = [row for row in comparisons if row.get("difference") is not None]
     if not rows:
@@ -60,16 +61,17 @@ def forest(comparisons: Sequence[Mapping[str, Any]], unit: str) -> Chart | None:
     for row in rows:
         ends = [signed(row[end], unit) for end in ("low", "high") if row.get(end) is not None]
         said = f" ({' to '.join(ends)})" if ends else ""
-        told.append(f"{plain(row['name'])}: {signed(row['difference'], unit)} {unit}{said}")
+        told.append(f"{plain(row['name'])}: {signed(row['difference'], unit)} {plain(unit)}{said}")
     means = [{"mean": row["difference"], "low": row.get("low"), "high": row.get("high")} for row in rows]
     colours = ["--strong-line" if row.get("barnacle") else "--blue" for row in rows]
     symbols = ["circle-open" if row.get("barnacle") else "circle" for row in rows]
     data = whiskers(means, told, colours, symbols)
-    zero = {"zeroline": True, "zerolinecolor": "--text", "zerolinewidth": 1, "hoverformat": "+.2f", "tickformat": "~g"}
-    title = {"points": "percentage points of accuracy", "seconds": "seconds of training"}[unit]
+    zero = {"zeroline": True, "zerolinecolor": "--text", "zerolinewidth": 1, "tickformat": "~g"}
+    sides = {"bought": "← hurts   helps →", "seconds": "← saves   costs →"}
     y = names_axis([str(row["name"]) for row in rows])
-    shape = layout(90 + 30 * len(rows), zero | {"title": title}, y, hovermode="closest")
-    return Chart(f"forest-{unit}", f"Difference in {unit}", "", [data], shape)
+    shape = layout(90 + 30 * len(rows), zero | {"title": sides[name]}, y, hovermode="closest")
+    title = f"{plain(unit)} that it buys" if name == "bought" else "Seconds of training that it costs"
+    return Chart(f"forest-{name}", title[:1].upper() + title[1:], "", [data], shape)
 
 
 def signed(value: float, unit: str) -> str:
@@ -78,29 +80,44 @@ def signed(value: float, unit: str) -> str:
 
 
 def steps(found: Sequence[Mapping[str, Any]], figure: str) -> Chart | None:
-    """What each step of a search reached."""
-    taken = [one for one in found if finite(one.get("value")) is not None]
+    """What each step of a search reached, and the best so far; hollow where it was ended early."""
+    taken = [(place, one) for place, one in enumerate(found, 1) if finite(one.get("value")) is not None]
     if not taken:
         return None
+    choose = min if lower_is_better(figure) else max
+    kept = [one["value"] for _, one in taken if not one.get("stopped")]
+    best = list(accumulate(kept, choose))
+    reached = [place for place, one in taken if not one.get("stopped")]
+    line = {"color": "--blue", "width": 2.25, "shape": "hv"}
+    marks = ["circle-open" if one.get("stopped") else "circle" for _, one in taken]
     told = [
-        f"{place}. {plain(label(one.get('settings') or {}))}<br>{written(figure, one['value'])}"
-        for place, one in enumerate(taken, 1)
+        f"{place}. {plain(label(one.get('settings') or {}))}<br>{written(figure, one['value'])}" for place, one in taken
     ]
-    data: Json = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": list(range(1, len(taken) + 1)),
-        "y": [one["value"] for one in taken],
-        "line": {"color": "--blue", "width": 2.25, "shape": "hv"},
-        "marker": {"size": 8},
-        "customdata": told,
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
-    y = axis_of(figure, data["y"]) | {"title": named(figure)}
-    shape = layout(320, {"title": "step", "dtick": max(1, len(taken) // 10)}, y, hovermode="closest", showlegend=False)
-    return Chart(
-        "steps", "What each step bought", "The figure after each step of the search.", [data], shape, wide=True
-    )
+    dots: Json = {"type": "scatter", "mode": "markers", "name": "tried", "x": [place for place, _ in taken]}
+    dots |= {"y": [one["value"] for _, one in taken], "marker": {"color": "--orange", "size": 8, "symbol": marks}}
+    dots |= {"customdata": told, "hovertemplate": "%{customdata}<extra></extra>"}
+    data = [{"type": "scatter", "mode": "lines", "name": "best so far", "x": reached, "y": best, "line": line}, dots]
+    y = axis_of(figure, dots["y"]) | {"title": named(figure)}
+    shape = layout(340, {"title": "step", "dtick": max(1, len(found) // 10)}, y, hovermode="closest")
+    return Chart("steps", f"The {named(figure)} of each step", "", data, shape, wide=True)
+
+
+def ranges(curves: Sequence[Mapping[str, Any]], recommended: float | None) -> Chart | None:
+    """The loss of range tests over the learning rate, a line a seed, with the rate that is recommended."""
+    data: list[Json] = []
+    for place, one in enumerate(curves):
+        rates, losses = (listed(one, key) for key in ("rates", "smoothed"))
+        points = [point for point in zip(rates, losses, strict=False) if None not in map(finite, point)]
+        line = {"color": f"--{SERIES[place % len(SERIES)]}", "width": 2}
+        drawn: Json = {"type": "scatter", "mode": "lines", "name": f"seed {one.get('seed')}", "line": line}
+        data += [drawn | {"x": [rate for rate, _ in points], "y": [loss for _, loss in points]}] if points else []
+    if not data:
+        return None
+    across = {"title": "learning rate", "type": "log", "dtick": 1, "exponentformat": "power"}
+    mark = {"type": "line", "x0": recommended, "x1": recommended, "yref": "paper", "y0": 0, "y1": 1}
+    shapes = [mark | {"line": {"color": "--text", "width": 1, "dash": "dash"}}] if recommended else []
+    shape = layout(360, across, {"title": "training loss, smoothed", "hoverformat": ".4g"}, shapes=shapes)
+    return Chart("range-test", "Loss over the learning rate", "Dashed: recommended.", data, shape, wide=True)
 
 
 def whiskers(means: Sequence[Interval], told: Sequence[str], colours: Sequence[str], symbols: Sequence[str]) -> Json:

@@ -14,11 +14,26 @@ from ..experiments.study import Study
 from ..mistake import Mistake
 from ..recipe import Recipe
 from ..run import Run
+from . import page
 from .charts import Chart, finite, thinned
-from .figures import grouped, interval, label, listed, lower_is_better, named, number, sample, seconds, setting, written
-from .page import Cell, Page, Section, Table, Tile
-from .run_page import MOST_ROWS, data_facts, machine_facts
-from .study_charts import bands, forest, signed, steps
+from .figures import (
+    grouped,
+    interval,
+    label,
+    listed,
+    lower_is_better,
+    named,
+    number,
+    sample,
+    seconds,
+    sentence,
+    setting,
+    written,
+)
+from .outcome import compared, comparisons, range_test, recommended, search
+from .page import Cell, Page, Section, Table, Tile, left_out
+from .run_page import data_facts, machine_facts
+from .study_charts import bands
 from .sweep_charts import Row, best, changed_one_by_one, of, sweep, varied
 
 CURVES = 4
@@ -42,17 +57,19 @@ def page_of_study(path: Path) -> Page:
     ranked = best(rows, figure)
     first = _first(ranked, study.about["kind"])
     done = [trial for trial in trials if trial.state == DONE]
+    tiles = _tiles(trials, rows, first, found)
     shown = _shown(study, first, ranked, done)
     return Page(
         kind=str(study.about["kind"]),
         title=path.resolve().name,
-        headline=_headline(first, figure),
+        headline=recommended(found) or _headline(first, figure),
         summary=_summary(study.about, rows, first, found),
-        tiles=_tiles(trials, rows, first),
-        notices=_notices(trials),
+        tiles=tiles,
+        notices=[*_notices(trials), *map(sentence, listed(found, "warnings"))],
         sections=[
-            *_comparisons(found),
-            *_search(found, figure),
+            *comparisons(found),
+            *search(found, figure),
+            *range_test(found),
             *_settings(rows, figure, done),
             *_curves(shown),
             *_trials(trials, figure),
@@ -107,12 +124,15 @@ def _summary(about: Mapping[str, Any], rows: Sequence[Row], first: Row | None, f
     )
 
 
-def _tiles(trials: Sequence[Trial], rows: Sequence[Row], first: Row | None) -> list[Tile]:
+def _tiles(trials: Sequence[Trial], rows: Sequence[Row], first: Row | None, found: Mapping[str, Any]) -> list[Tile]:
     states = Counter(trial.state for trial in trials)
     tiles = [
         Tile("settings", f"{len(rows):,}"),
-        Tile("trials", f"{len(trials):,}", ", ".join(f"{count:,} {state}" for state, count in states.items())),
+        Tile("trials", f"{len(trials):,}", ", ".join(f"{many:,} {state}" for state, many in states.items())),
     ]
+    tested = grouped(found, "test_accuracy")  # of a search's winner
+    if number(tested, "mean") is not None and tested.get("n") is not None:
+        tiles.append(Tile("test accuracy", written("test_accuracy", tested["mean"]), _sure("test_accuracy", tested)))
     for name in ("test_accuracy", "val_loss", "train_accuracy", "train_s"):
         if first is not None and (one := first.get(name)):
             tiles.append(Tile(named(name), written(name, one["mean"]), _sure(name, one)))
@@ -134,93 +154,6 @@ def _notices(trials: Sequence[Trial]) -> list[str]:
     return told
 
 
-def compared(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The comparisons of an ablation, in one form: name, n, points and seconds with their ends, p, barnacle."""
-    rows = []
-    for one in listed(found, "comparisons"):
-        if not isinstance(one, dict):
-            continue
-        rows.append(
-            {
-                "name": one.get("left_out") or one.get("added") or "?",
-                "n": number(one, "n"),
-                "points": {end: number(one, end) for end in ("difference", "low", "high")},
-                "seconds": {end: number(grouped(one, "seconds"), end) for end in ("difference", "low", "high")},
-                "p": number(one, "p_holm"),
-                "barnacle": one.get("barnacle") is True,
-            }
-        )
-    return sorted(rows, key=lambda row: -(row["points"]["difference"] or 0.0))
-
-
-def _comparisons(found: Mapping[str, Any]) -> list[Section]:
-    rows = compared(found)
-    if not rows:
-        return []
-    columns = [
-        "technique",
-        "n",
-        "points",
-        "interval of points",
-        "p (Holm)",
-        "seconds",
-        "interval of seconds",
-        "barnacle",
-    ]
-    cells = [
-        [
-            Cell(str(row["name"])),
-            Cell(setting(row["n"]), row["n"]),
-            *_difference(row["points"], "points"),
-            Cell("–" if row["p"] is None else f"{row['p']:.3g}", row["p"]),
-            *_difference(row["seconds"], "seconds"),
-            Cell("yes" if row["barnacle"] else ""),
-        ]
-        for row in rows
-    ]
-    charts = [
-        forest([{"name": row["name"], "barnacle": row["barnacle"]} | row[unit] for row in rows], unit)
-        for unit in ("points", "seconds")
-    ]
-    what = "left out" if any("left_out" in one for one in listed(found, "comparisons")) else "added"
-    about = (
-        f"What changes when a technique is {what}: the mean difference over paired seeds, and its interval, corrected "
-        "for the number of comparisons. Hollow: a barnacle, which buys nothing."
-    )
-    table = Table("Comparisons", tuple(columns), cells)
-    return [Section("What each technique buys", about, [chart for chart in charts if chart], tables=[table])]
-
-
-def _difference(one: Mapping[str, float | None], unit: str) -> list[Cell]:
-    value, low, high = (one[end] for end in ("difference", "low", "high"))
-    ends = "–" if low is None or high is None else f"{signed(low, unit)} to {signed(high, unit)}"
-    return [Cell("–" if value is None else signed(value, unit), value), Cell(ends, low)]
-
-
-def _search(found: Mapping[str, Any], figure: str) -> list[Section]:
-    taken = [one for one in listed(found, "steps") if isinstance(one, dict)]
-    if not taken:
-        return []
-    cells = [
-        [
-            Cell(str(place), place),
-            Cell(label(one["settings"]) if isinstance(one.get("settings"), dict) else "–"),
-            Cell(written(figure, number(one, "value")), number(one, "value")),
-            Cell(_gain(figure, number(one, "gain")), number(one, "gain")),
-        ]
-        for place, one in enumerate(taken, 1)
-    ]
-    table = Table("Steps", ("step", "settings", named(figure), "gain"), cells[:MOST_ROWS], _left(len(cells)))
-    chart = steps(taken, figure)
-    return [Section("What each step bought", charts=[chart] if chart else [], tables=[table])]
-
-
-def _gain(figure: str, gain: float | None) -> str:
-    if gain is None:
-        return "–"
-    return f"{signed(100 * gain, 'points')} points" if figure.endswith("accuracy") else f"{gain:+.4g}"
-
-
 def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[Section]:
     """The sweep's chart, and a row a setting."""
     if not rows:
@@ -232,7 +165,7 @@ def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[S
     others = [name for name in ("test_accuracy", "val_loss", "train_s") if any(name in row for row in rows)]
     sure = any((row.get(figure) or {}).get("low") is not None for row in rows)
     cells = []
-    for row in ranked[:MOST_ROWS]:
+    for row in ranked[: page.MOST_ROWS]:
         one = row.get(figure) or {"mean": None, "n": 0}
         line = [_value(of(row, name)) for name in names] or [Cell(label(row["settings"]))]
         line += [Cell(str(row["n"]), row["n"]), Cell(str(row["failed"]), row["failed"])]
@@ -244,7 +177,7 @@ def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[S
             line.append(Cell(written(name, mean), mean))
         cells.append(line)
     columns = (*(names or ["settings"]), "n", "failed", named(figure), *["95 % interval"] * sure, *map(named, others))
-    table = Table("Settings, best first", columns, cells, _left(len(ranked)))
+    table = Table("Settings, best first", columns, cells, left_out(len(ranked)))
     dots = [(trial.settings, value) for trial in done if (value := number(trial.figures, figure)) is not None]
     chart = sweep(rows, figure, dots)
     about = f"Of each figure the mean over seeds. {'Less' if lower_is_better(figure) else 'More'} is better."
@@ -253,10 +186,6 @@ def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[S
 
 def _value(value: Any) -> Cell:
     return Cell(setting(value), finite(value))
-
-
-def _left(many: int) -> str:
-    return f"{MOST_ROWS:,} of {many:,} are shown here; the study's folder has all." if many > MOST_ROWS else ""
 
 
 Shown = tuple[str, list[list[Mapping[str, Any]]], list[Run]]
@@ -317,7 +246,7 @@ def _trials(trials: Sequence[Trial], figure: str) -> list[Section]:
     """Every trial, the failed ones first where not all can be shown."""
     if not trials:
         return []
-    shown = sorted(trials, key=lambda trial: (trial.state != FAILED, trial.number))[:MOST_ROWS]
+    shown = sorted(trials, key=lambda trial: (trial.state != FAILED, trial.number))[: page.MOST_ROWS]
     cells = [
         [
             Cell(str(trial.number), trial.number),
@@ -330,7 +259,7 @@ def _trials(trials: Sequence[Trial], figure: str) -> list[Section]:
         for trial in shown
     ]
     columns = ("trial", "settings", "seed", "state", named(figure), "time")
-    return [Section("Trials", tables=[Table("Every trial", columns, cells, _left(len(trials)))])]
+    return [Section("Trials", tables=[Table("Every trial", columns, cells, left_out(len(trials)))])]
 
 
 def _origin(study: Study, runs: Sequence[Run]) -> Section:
