@@ -248,8 +248,13 @@ class Conductor:
                     self.executor.stop(event["point"])
 
     def _to_train(self, trials: Iterable[Trial]) -> Iterator[Trial]:
-        """Those whose training is not over: where it is, as a kill or a lost ledger leave it, its result is read."""
+        """Those whose training is not over, each once: where it is, as after a kill or without the ledger that it was
+        begun with, its result is read."""
+        seen: set[int] = set()
         for trial in trials:
+            if trial.number in seen:
+                continue
+            seen.add(trial.number)
             run = self.study.run(trial)
             if run is not None and run.done:
                 self.end(trial, came_to(run))

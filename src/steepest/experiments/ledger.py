@@ -255,8 +255,8 @@ def without_password(place: str) -> str:
 
 
 def _from_file(place: Path, text: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a query to an SQLite file, also where nothing can be written beside it."""
-    for how in ("mode=ro", "immutable=1"):
+    """The rows of a query to an SQLite file; what a killed process was writing is undone, where it can be written."""
+    for how in ("mode=rw", "immutable=1"):
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(place.absolute()))}?{how}", uri=True)) as open_:
             try:
                 tables = open_.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
@@ -265,7 +265,7 @@ def _from_file(place: Path, text: str, values: Mapping[str, Any]) -> list[tuple[
                 _same_schema(open_.execute("SELECT version_num FROM alembic_version").fetchall())
                 return open_.execute(text, values).fetchall()
             except sqlite3.OperationalError as error:
-                if how == "immutable=1" or "open" not in str(error):
+                if how == "immutable=1" or not re.search("unable to open|readonly", str(error)):
                     raise
     raise AssertionError
 

@@ -206,7 +206,8 @@ class Draws:
 
 
 def check_axes(recipe: Recipe, axes: Space | Mapping[str, Sequence[Any]]) -> None:
-    """Raises Mistake where an axis is no setting of the recipe, or one of its values alone cannot be."""
+    """Raises Mistake where an axis is empty or no setting of the recipe, or one of its values alone cannot be."""
+    check_space(axes)
     for name, values in axes.items():
         whole = isinstance(values, tuple) and _is_whole(recipe, name)
         for value in values[:2] if isinstance(values, tuple) else values:

@@ -39,12 +39,14 @@ def sweep(
     seeds may be added. Raises Mistake for anything wrong with what was asked, before any work.
     """
     asked, how = prepare("sweep", data, recipe, seeds, options)
-    grid, ranges, listed = dict(grid or {}), dict(ranges or {}), list(listed)
+    grid = {name: values if isinstance(values, str) else list(values) for name, values in (grid or {}).items()}
+    ranges, listed = dict(ranges or {}), list(listed)
     if bool(grid or ranges) == bool(listed):
         raise Mistake("a sweep varies settings: give a grid, ranges or both, or else a list of settings")
     if twice := sorted(grid.keys() & ranges.keys()):
         raise Mistake(f"{twice[0]} is given both values and a range")
-    settings.check_axes(asked.recipe, grid | ranges)
+    if not listed:
+        settings.check_axes(asked.recipe, grid | ranges)
     wanted: list[Settings] | settings.Grid | settings.Draws = listed or settings.Grid(grid)
     if ranges:
         wanted = settings.Draws(asked.recipe, grid | ranges, draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.metadata
 import os
 import platform
@@ -46,8 +47,9 @@ def keep_freed_memory() -> None:
         mallopt(-1, 2**31 - 1)
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
-    """The machine, the versions and the commit that a run records."""
+    """The machine, the versions and the commit that a run records, found once a process."""
     packages = ("torch", "numpy", "steepest")
     return {
         "processor": _processor(),
