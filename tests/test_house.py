@@ -126,6 +126,8 @@ LIGHT = {
     "steepest.data": "room.NAMES",
     "steepest.train": "",
     "steepest.train.request": "room.ask('digits', 'quick')",
+    "steepest.report": "",
+    "steepest.report.run_page": "",
     "steepest.run": "",
     "steepest.recipe": "",
     "steepest.mistake": "",

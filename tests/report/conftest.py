@@ -25,7 +25,7 @@ class Reader(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.text: dict[str, list[str]] = {}
-        self.elements: list[tuple[str, dict]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.tables: list[list[list[str]]] = []
         self.open: list[str] = []
         self.feed(text)
@@ -176,7 +176,9 @@ def every_kind(study, ablation):
         ({"lr": rate, "momentum": 0.1 * place, "optimizer": ("sgd", "adam")[place % 2]}, 0, 0.9 - 0.01 * place)
         for place, rate in enumerate(rates * 4)
     ]
-    steps = {"steps": [{"settings": {"lr": rate}, "n": 1, "value": 0.9 + rate, "gain": rate} for rate in rates]}
+    steps: dict[str, object] = {
+        "steps": [{"settings": {"lr": rate}, "n": 1, "value": 0.9 + rate, "gain": rate} for rate in rates]
+    }
     steps |= {"test_accuracy": {"n": 1, "mean": 0.8, "low": 0.7, "high": 0.9}, "said": ["the best of 3 settings"]}
     return {
         "ablation": ablation,

@@ -116,11 +116,12 @@ def test_parallel_lines_go_through_their_values_and_the_best_are_apart(figure):
 def test_of_very_many_settings_the_best_are_drawn_and_that_is_said():
     rows = [row(p / 2000, lr=p + 1, momentum=p / 9999, model="ab"[p % 2]) for p in range(2000)]
     chart = sweep_charts.sweep(rows, "val_accuracy")
-    assert sum(len(one["y"]) // 5 for one in chart.data) == sweep_charts.MOST and "of 2,000" in chart.about
+    drawn = [len(one["y"]) // 5 for one in chart.data]
+    assert sum(drawn) == sweep_charts.MOST and "of 2,000" in chart.about
 
 
 def test_a_comparison_without_an_interval_has_none():
-    rows = [{"name": "cutout", "difference": 0.5}, {"name": "tta", "difference": None}]
+    rows: list[dict[str, object]] = [{"name": "cutout", "difference": 0.5}, {"name": "tta", "difference": None}]
     data = accepted(study_charts.forest(rows, "bought", "points")).data[0]
     assert data["x"] == [0.5] and data["error_x"]["array"] == [0.0]
     assert study_charts.forest(rows[1:], "bought", "points") is None
@@ -128,7 +129,13 @@ def test_a_comparison_without_an_interval_has_none():
 
 
 def test_the_best_so_far_leaves_out_what_was_ended_early():
-    tried = [{"value": 0.5}, {"value": None}, {"value": 0.9, "stopped": True}, {"value": 0.4}, {"value": 0.6}]
+    tried: list[dict[str, object]] = [
+        {"value": 0.5},
+        {"value": None},
+        {"value": 0.9, "stopped": True},
+        {"value": 0.4},
+        {"value": 0.6},
+    ]
     line, dots = accepted(study_charts.steps(tried, "val_accuracy")).data
     assert line["x"] == [1, 4, 5] and line["y"] == [0.5, 0.5, 0.6] and dots["x"] == [1, 3, 4, 5]
     assert accepted(study_charts.steps(tried, "val_loss")).data[0]["y"] == [0.5, 0.4, 0.4]

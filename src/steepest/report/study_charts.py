@@ -67,7 +67,7 @@ def forest(comparisons: Sequence[Mapping[str, Any]], name: str, unit: str) -> Ch
     symbols = ["circle-open" if row.get("barnacle") else "circle" for row in rows]
     data = whiskers(means, told, colours, symbols)
     zero = {"zeroline": True, "zerolinecolor": "--text", "zerolinewidth": 1, "tickformat": "~g"}
-    sides = {"bought": "← hurts   helps →", "seconds": "← saves   costs →"}
+    sides = {"bought": f"{plain(unit)}: above 0 it helps", "seconds": "seconds: above 0 it costs"}
     y = names_axis([str(row["name"]) for row in rows])
     shape = layout(90 + 30 * len(rows), zero | {"title": sides[name]}, y, hovermode="closest")
     title = f"{plain(unit)} that it buys" if name == "bought" else "Seconds of training that it costs"

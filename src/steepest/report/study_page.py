@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,12 +80,17 @@ def page_of_study(path: Path) -> Page:
 
 
 def _within(row: Row) -> Row:
-    """A row whose intervals of accuracies end at 0 and 1: Student's do not know that there is nothing beyond."""
-    return {name: _bounded(value) if name.endswith("accuracy") else value for name, value in row.items()}
+    """A row whose intervals end where its figures do: Student's do not know that there is nothing beyond."""
+    return {
+        name: _bounded(name, value) if isinstance(value, dict) and "low" in value else value
+        for name, value in row.items()
+    }
 
 
-def _bounded(one: Mapping[str, Any]) -> dict[str, Any]:
-    ends = {end: one[end] if one.get(end) is None else min(1.0, max(0.0, one[end])) for end in ("low", "high")}
+def _bounded(figure: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    """A mean whose interval lies within 0 and 1 for an accuracy, above 0 for a loss or a time."""
+    most = 1.0 if figure.endswith("accuracy") else math.inf
+    ends = {end: None if one[end] is None else min(most, max(0.0, one[end])) for end in ("low", "high")}
     return {**one, **ends}
 
 
@@ -196,7 +202,8 @@ def _shown(study: Study, first: Row | None, ranked: Sequence[Row], done: Sequenc
     if first is None:
         return []
     chosen = [first, *(row for row in ranked if row is not first)][:CURVES]
-    wanted: dict[str, list[Trial]] = {_key(row["settings"]): [] for row in chosen}
+    names = varied(ranked)
+    wanted: dict[frozenset[tuple[str, Any]], list[Trial]] = {_key(row["settings"]): [] for row in chosen}
     for trial in done:
         if len(group := wanted.get(_key(trial.settings), [])) < SEEDS:
             group.append(trial)
@@ -205,13 +212,13 @@ def _shown(study: Study, first: Row | None, ranked: Sequence[Row], done: Sequenc
         trials = wanted[_key(row["settings"])]
         curves: list[list[Mapping[str, Any]]] = [list(study.curve(trial)) for trial in trials]
         runs = [run for trial in trials if (run := study.run(trial)) is not None]
-        differs = {name: value for name, value in row["settings"].items() if name in varied(ranked)}
+        differs = {name: value for name, value in row["settings"].items() if name in names}
         found.append((f"{label(differs, 40)}, n = {len(trials)}", curves, runs))
     return found
 
 
-def _key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(dict(sorted(settings.items())))
+def _key(settings: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(settings.items())
 
 
 def _curves(shown: Sequence[Shown]) -> list[Section]:
@@ -239,7 +246,7 @@ def _curves(shown: Sequence[Shown]) -> list[Section]:
 def _mean(values: Sequence[float | None], what: str) -> dict[str, Any]:
     real = [value for value in values if value is not None]
     found = vars(stats.mean(real)) if real else {"n": 0, "mean": None, "low": None, "high": None}
-    return _bounded(found) if what == "accuracy" else found
+    return _bounded(what, found)
 
 
 def _trials(trials: Sequence[Trial], figure: str) -> list[Section]:
