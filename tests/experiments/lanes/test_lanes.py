@@ -15,7 +15,7 @@ from steepest.experiments.lanes.net import floats
 from steepest.experiments.lanes.train import finished, train
 from steepest.kernels.library import library
 from steepest.mistake import Failure, Mistake
-from steepest.recipe import Recipe
+from steepest.recipe import Recipe, Use
 from steepest.train.adapt import adapt
 from steepest.train.build import build
 from steepest.train.loop import fit
@@ -23,7 +23,7 @@ from steepest.train.pace import BySteps
 from steepest.train.request import Request
 from steepest.train.watch import Blind
 
-RECIPE = Recipe(model="mlp:hidden=4-4,activation=tanh", epochs=2, batch_size=25, lr=0.05)
+RECIPE = Recipe(model=Use.parse("mlp:hidden=4-4,activation=tanh"), epochs=2, batch_size=25, lr=0.05)
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd"},
     "heavy ball": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
@@ -261,7 +261,7 @@ def test_trainings_may_differ_in_anything(circles):
 
 def test_lanes_come_as_they_end_until_there_are_enough(circles):
     asked = [(RECIPE, Request(seed=seed)) for seed in range(6)]
-    seen = []
+    seen: list[int] = []
     for place, _ in finished(asked, circles, threads=1, should_stop=lambda: len(seen) >= 2):
         seen.append(place)
     assert 2 <= len(seen) <= 6 and len(set(seen)) == len(seen)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from ... import techniques
+from ... import models, techniques
 from ...data.dataset import Dataset
+from ...kernels.library import library
 from ...mistake import Mistake
 from ...recipe import Recipe
 from ...train.adapt import adapt
@@ -15,6 +17,10 @@ from .net import OPTIMIZERS
 TECHNIQUES = ("dropout", "cross_entropy", "label_smoothing", "mse", "relu", "tanh", "sigmoid")
 FAMILIES = ("init", "stopping")
 """Techniques that lanes compute, and families that have no part in a step."""
+LARGEST, LARGEST_PLAIN = 500_000, 5_000
+"""Parameters of the largest network for which lanes win, compiled and plain."""
+FEWEST, FEWEST_PLAIN = 2, 16
+"""The least lanes with which they win."""
 MEMORY = 1 << 30
 """Images of more bytes than this are streamed, which lanes do not do."""
 
@@ -40,11 +46,8 @@ def _unlike(request: Request) -> str | None:
     """Why a request's trainings cannot go on step by step together on this processor."""
     if request.time_s is not None or request.target is not None:
         return f"trainings with a {'time' if request.time_s is not None else 'target'} do not all take the same steps"
-    if request.device != "cpu":
-        import torch
-
-        if request.device == "cuda" or torch.cuda.is_available():
-            return "lanes are computed by the CPU, and the device would be a GPU"
+    if request.device == "cuda" or (request.device == "auto" and torch.cuda.is_available()):
+        return "lanes are computed by the CPU, and the device would be a GPU"
     return None
 
 
@@ -74,3 +77,25 @@ def _too_large(recipe: Recipe, dataset: Dataset) -> str | None:
         shape = (recipe.resolution, recipe.resolution, shape[-1])
     size = len(images) * images.dtype.itemsize * int(np.prod(shape))
     return f"lanes hold all images in memory, and {size:,} bytes are more than {MEMORY:,}" if size > MEMORY else None
+
+
+def wins(recipe: Recipe, dataset: Dataset, lanes: int) -> bool:
+    """Whether so many trainings of a recipe are over sooner in lanes than one by one in worker processes.
+
+    The rule is bench/lanes.py's: see `LARGEST` and `FEWEST`.
+    """
+    try:
+        recipe = suited(recipe, dataset, Request())
+    except Mistake:
+        return False
+    fast = library() is not None
+    if lanes < (FEWEST if fast else FEWEST_PLAIN):
+        return False
+    shape = dataset.train.images.shape[1:]
+    if recipe.resolution:
+        shape = (recipe.resolution, recipe.resolution, shape[-1])
+    with torch.device("meta"):
+        settings = recipe.model.settings
+        model = models.build("mlp", classes=len(dataset.classes) or 1, shape=shape, width=recipe.width, **settings)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return bool(parameters <= (LARGEST if fast else LARGEST_PLAIN))
