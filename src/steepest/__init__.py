@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .experiments.sweep import sweep
     from .mistake import Failure, Mistake
     from .recipe import Recipe, Use
     from .run import Run
     from .train.start import resume, train
     from .train.trained import load
 
-__all__ = ["Failure", "Mistake", "Recipe", "Run", "Use", "load", "resume", "train"]
+__all__ = ["Failure", "Mistake", "Recipe", "Run", "Use", "load", "resume", "sweep", "train"]
 
 _ROOMS = {
     "Failure": "mistake",
@@ -25,6 +26,7 @@ _ROOMS = {
     "train": "train.start",
     "resume": "train.start",
     "load": "train.trained",
+    "sweep": "experiments.sweep",
 }
 
 

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-TINY = {"recipe": "lab", "model": "mlp", "epochs": 1, "threads": 1}
+TINY: dict[str, Any] = {"recipe": "lab", "model": "mlp", "epochs": 1, "threads": 1}
 """Options of a training that takes a moment: points, or the digits, through a small dense network."""
 COMMAND = ["--recipe", "lab", "--model", "mlp", "--epochs", "1", "--threads", "1"]
 """The same for the command line."""

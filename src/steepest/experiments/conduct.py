@@ -115,6 +115,7 @@ def conducting(asked: Asked, how: How, trainings: int | None = None) -> Iterator
             raise Failure(f"stopped after {done:,} trainings of {study.path}: the same command goes on") from None
         finally:
             conductor.executor.close()
+            study.ledger.close()
             for leftover in (study.path / "runs").glob(".new-*"):  # of a killed worker; nobody else writes there
                 shutil.rmtree(leftover, ignore_errors=True)
 

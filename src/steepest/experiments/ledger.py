@@ -179,6 +179,13 @@ class Ledger:
             )
         ]
 
+    def close(self) -> None:
+        """Leaves the database; of SQLite's, all is then in the one file."""
+        if self._stored is not None:
+            self._stored.remove_session()
+            self._stored.engine.dispose()
+            self._stored = self._study = None
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Within, no other process writes to this study on a server: that one is refused. A killed one holds nothing.

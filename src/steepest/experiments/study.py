@@ -98,7 +98,7 @@ class Study:
     def begin(asked: Asked, out: Path) -> Study:
         """A new study under `out`, or the one of this name, to go on with; one that was asked otherwise is refused."""
         study, wanted = Study(out / asked.name, asked.storage), asked.as_dict()
-        ledger = Ledger(asked.storage or study.path / LEDGER, asked.name)
+        ledger = vars(study)["ledger"] = Ledger(asked.storage or study.path / LEDGER, asked.name)
         written = study.about if (study.path / "study.json").is_file() else None
         known = ledger.about()
         for about in (written, known):

@@ -25,7 +25,7 @@ def sweep(
     recipe: str | Path | Recipe = "quick",
     grid: Mapping[str, Sequence[Value | None]] | None = None,
     ranges: Mapping[str, tuple[float, float, str]] | None = None,
-    listed: Sequence[Settings] = (),
+    listed: Sequence[Mapping[str, Value | None]] = (),
     draws: int = 20,
     seeds: int = 1,
     **options: Any,
@@ -40,14 +40,14 @@ def sweep(
     """
     asked, how = prepare("sweep", data, recipe, seeds, options)
     grid = {name: values if isinstance(values, str) else list(values) for name, values in (grid or {}).items()}
-    ranges, listed = dict(ranges or {}), list(listed)
-    if bool(grid or ranges) == bool(listed):
+    ranges, points = dict(ranges or {}), [dict(each) for each in listed]
+    if bool(grid or ranges) == bool(points):
         raise Mistake("a sweep varies settings: give a grid, ranges or both, or else a list of settings")
     if twice := sorted(grid.keys() & ranges.keys()):
         raise Mistake(f"{twice[0]} is given both values and a range")
-    if not listed:
+    if not points:
         settings.check_axes(asked.recipe, grid | ranges)
-    wanted: list[Settings] | settings.Grid | settings.Draws = listed or settings.Grid(grid)
+    wanted: list[Settings] | settings.Grid | settings.Draws = points or settings.Grid(grid)
     if ranges:
         wanted = settings.Draws(asked.recipe, grid | ranges, draws)
     for each in itertools.islice(wanted, CHECKED):
@@ -56,7 +56,7 @@ def sweep(
         except Mistake as mistake:
             shown = " ".join(f"{name}={value}" for name, value in each.items())
             raise Mistake(f"{mistake} ({shown})") from None
-    vary = {"grid": grid, "ranges": {name: list(ends) for name, ends in ranges.items()}, "list": listed}
+    vary = {"grid": grid, "ranges": {name: list(ends) for name, ends in ranges.items()}, "list": points}
     asked = replace(asked, vary=vary | ({"draws": draws} if ranges else {}))
     with conducting(asked, how, len(wanted) * len(asked.seeds)) as conductor:
         conductor.train(Trainings(wanted, asked.seeds))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_training_that_kills_its_worker_three_times_has_failed_and_the_rest_go
 
 
 def test_a_worker_that_is_told_to_end_by_somebody_else_is_replaced_and_its_training_goes_on(conductor):
-    ended = []
+    ended: list[int] = []
 
     def heard(trial, point):
         if not ended:
@@ -59,7 +60,7 @@ def test_a_worker_that_is_told_to_end_by_somebody_else_is_replaced_and_its_train
 
 
 def test_workers_that_die_before_they_begin_fail_no_training_but_the_study(tmp_path, monkeypatch):
-    monkeypatch.setattr(local.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     executor = Local(1, tmp_path / "log")
     executor.submit([{"number": 0}])
     with pytest.raises(Failure, match="no worker lives long enough to begin: the last one died with status 1"):
@@ -77,7 +78,7 @@ def test_the_processor_is_shared_by_as_many_workers_as_was_found_and_they_are_ke
         kept = list(executor.workers)
         executor.submit([job() | {"number": 0, "request": job()["request"] | {"out": str(tmp_path), "run_name": "a"}}])
         assert executor.workers == kept
-        events = []
+        events: list[dict[str, Any]] = []
         while not (events and "end" in events[-1]):
             events += executor.wait()
         assert events[-1]["state"] == "done"
@@ -119,7 +120,7 @@ def test_how_the_machine_is_shared_is_kept_for_going_on(tmp_path, monkeypatch):
     for _ in range(2):
         with conduct.conducting(*conduct.prepare("sweep", "circles", "lab", 1, dict(options))) as one:
             one.share(8)
-            assert (one.executor.slots, one.threads) == (2, 1)
+            assert (vars(one.executor)["slots"], one.threads) == (2, 1)
     assert timed == [2]
     monkeypatch.setattr(conduct, "cores", lambda: 4)
     with conduct.conducting(*conduct.prepare("sweep", "circles", "lab", 1, dict(options))) as one:
@@ -127,7 +128,7 @@ def test_how_the_machine_is_shared_is_kept_for_going_on(tmp_path, monkeypatch):
     assert timed == [2, 4]
     with conduct.conducting(*conduct.prepare("sweep", "circles", "lab", 1, options | {"workers": 3})) as one:
         one.share(8)
-        assert (one.executor.slots, one.threads) == (3, 1) and timed == [2, 4]
+        assert (vars(one.executor)["slots"], one.threads) == (3, 1) and timed == [2, 4]
 
 
 def test_the_memory_is_that_of_the_machine_or_less():

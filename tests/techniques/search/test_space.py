@@ -199,10 +199,3 @@ def test_the_catalogue_and_the_files_load_without_optuna():
     code += "print('optuna' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-@pytest.mark.parametrize("search", [random_search, tpe, successive_halving])
-def test_without_optuna_a_sentence_says_what_to_install(search, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(Mistake, match=r"steepest\[search\]"):
-        search(value, SPACE)

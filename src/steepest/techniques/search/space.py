@@ -11,7 +11,6 @@ that looks up what it has already been asked, the same search again goes on wher
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,10 +114,9 @@ def between(values: tuple[float, float, str], share: float) -> float:
 
 def library() -> Any:
     """Optuna, imported when a search needs it."""
-    try:
-        return importlib.import_module("optuna")
-    except ModuleNotFoundError:
-        raise Mistake("this search needs Optuna: pip install 'steepest[search]'") from None
+    import optuna
+
+    return optuna
 
 
 def study(maximise: bool, **parts: Any) -> optuna.Study:
