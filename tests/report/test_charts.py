@@ -111,6 +111,8 @@ def test_parallel_lines_go_through_their_values_and_the_best_are_apart(figure):
     assert by_name["best tenth"]["y"][:4] == pytest.approx(expected)
     assert [len(by_name[name]["y"]) // 5 for name in ("best tenth", "better half", "the rest")] == [1, 4, 5]
     assert chart.data[-1]["name"] == "best tenth"  # drawn last, above all others
+    told = {(mark["x"], mark["y"]): mark["text"] for mark in chart.layout["annotations"]}
+    assert (told[0, 0.0], told[0, 1.0]) == ("1e-09", "1") and (told[2, 0.25], told[2, 0.75]) == ("a", "b")
 
 
 def test_of_very_many_settings_the_best_are_drawn_and_that_is_said():
