@@ -76,17 +76,13 @@ class Asks:
             yield from self._trainings(each)
         misses = 0
         while len(self.known) < self.count and misses < MISSES:
-            self._tell()
-            self.study.sampler = self.rule(len(self.study.trials))
-            asked = self.study.ask(self.kinds)
-            each = self._settings(asked.params)
+            each = self._ask(len(self.known) + misses)
             if each in self.known or not self._possible(each):
-                self._drop(asked)
                 misses += 1
                 continue
             misses = 0
             self.known.append(each)
-            self.open[asked.number] = each
+            self._remember(each)
             yield from self._trainings(each)
 
     def _trainings(self, each: Settings) -> Iterator[Trial]:
@@ -101,9 +97,13 @@ class Asks:
             if settings.key(each, seed) not in self.conductor.known:
                 yield self.conductor.add(each, seed, params)
 
-    def _settings(self, params: Mapping[str, Any]) -> Settings:
-        """What was asked for, as it is tried: rounded, and still within the space."""
-        found = room.turned(self.space, params)
+    def _ask(self, k: int) -> Settings:
+        """The k-th settings, as they are tried: rounded, and still within the space."""
+        self._tell()
+        self.study.sampler = self.rule(k)
+        asked = self.study.ask(self.kinds)
+        self.study.tell(asked, state=room.library().trial.TrialState.FAIL)  # what is tried is told by `_remember`
+        found = room.turned(self.space, asked.params)
         for name, values in self.space.items():
             if isinstance(values, tuple):
                 near = settings.drawn(self.conductor.asked.recipe, name, found[name])
@@ -126,13 +126,13 @@ class Asks:
         )
 
     def _remember(self, each: Settings) -> None:
-        """Tells the sampler of a setting that it did not ask for in this process."""
+        """Tells the sampler of a setting that is tried."""
         if not self._within(each):
             return
         kinds = room.library()
         running = kinds.trial.TrialState.RUNNING
         params = room.turned(self.space, each)
-        self.open[len(self.study.trials)] = each
+        self.open[len(self.study.get_trials(deepcopy=False))] = each
         self.study.add_trial(kinds.trial.create_trial(state=running, params=params, distributions=self.kinds))
 
     def _tell(self) -> None:
@@ -144,9 +144,6 @@ class Asks:
                 found = value(self.conductor, each, self.seeds)
                 self.study.tell(number, worst if math.isnan(found) else found)
                 del self.open[number]
-
-    def _drop(self, asked: optuna.Trial) -> None:
-        self.study.tell(asked, state=room.library().trial.TrialState.FAIL)
 
 
 def pruning(conductor: Conductor, pruner: optuna.pruners.BasePruner, start: Settings) -> Callable[[Trial, Point], bool]:
