@@ -8,14 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .experiments.find_lr import find_lr
     from .experiments.sweep import sweep
+    from .experiments.tune import tune
     from .mistake import Failure, Mistake
     from .recipe import Recipe, Use
     from .run import Run
     from .train.start import resume, train
     from .train.trained import load
 
-__all__ = ["Failure", "Mistake", "Recipe", "Run", "Use", "load", "resume", "sweep", "train"]
+__all__ = ["Failure", "Mistake", "Recipe", "Run", "Use", "find_lr", "load", "resume", "sweep", "train", "tune"]
 
 _ROOMS = {
     "Failure": "mistake",
@@ -27,6 +29,8 @@ _ROOMS = {
     "resume": "train.start",
     "load": "train.trained",
     "sweep": "experiments.sweep",
+    "tune": "experiments.tune",
+    "find_lr": "experiments.find_lr",
 }
 
 
