@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .experiments.ablate import ablate
     from .experiments.find_lr import find_lr
     from .experiments.sweep import sweep
     from .experiments.tune import tune
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
     from .train.start import resume, train
     from .train.trained import load
 
-__all__ = ["Failure", "Mistake", "Recipe", "Run", "Use", "find_lr", "load", "resume", "sweep", "train", "tune"]
+__all__ = [
+    "Failure",
+    "Mistake",
+    "Recipe",
+    "Run",
+    "Use",
+    "ablate",
+    "find_lr",
+    "load",
+    "resume",
+    "sweep",
+    "train",
+    "tune",
+]
 
 _ROOMS = {
     "Failure": "mistake",
@@ -28,6 +42,7 @@ _ROOMS = {
     "train": "train.start",
     "resume": "train.start",
     "load": "train.trained",
+    "ablate": "experiments.ablate",
     "sweep": "experiments.sweep",
     "tune": "experiments.tune",
     "find_lr": "experiments.find_lr",

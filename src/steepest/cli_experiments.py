@@ -208,7 +208,7 @@ def show_study(study: Any, as_json: bool, more: dict[str, Any] | None = None) ->
 @command
 def ablate(  # noqa: PLR0913
     data: Data = "digits",
-    without: Annotated[Texts, typer.Option(help="Leave only this out, and what else is named so.")] = None,
+    without: Annotated[Texts, typer.Option(help="Leave out only this; may be repeated.")] = None,
     add: Annotated[Texts, typer.Option(help="Add a technique to the recipe: name:key=value,…")] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Every two techniques together, too.")] = False,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each; 5, or as many as --detect needs.")] = None,

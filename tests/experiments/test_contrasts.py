@@ -7,6 +7,7 @@ from steepest import stats
 from steepest.experiments.changes import Change
 from steepest.experiments.contrasts import Rule, brief, by_seed, compare, decided, plan
 from steepest.experiments.ledger import Trial
+from steepest.experiments.settings import Settings
 from steepest.mistake import Mistake
 
 A, B = Change("a", {"a": False}), Change("b", {"b": False})
@@ -160,7 +161,12 @@ def test_two_seeds_that_agree_by_chance_prove_nothing():
 
 def test_a_pair_tells_what_two_techniques_buy_beyond_their_sum():
     random = np.random.default_rng(5)
-    means = (({}, 0.9), (A.settings, 0.89), (B.settings, 0.88), (PAIR.settings, 0.82))
+    means: tuple[tuple[Settings, float], ...] = (
+        ({}, 0.9),
+        (A.settings, 0.89),
+        (B.settings, 0.88),
+        (PAIR.settings, 0.82),
+    )
     found = by_seed([each for name, mean in means for each in trials(name, random.normal(mean, 1e-3, 30))])
     one = next(each for each in compare([A, B, PAIR], found, Rule("val_accuracy", 4)) if each["left_out"] == "a + b")
     assert one["difference"] == pytest.approx(8.0, abs=0.1)

@@ -28,8 +28,8 @@ SEEDS, PILOT = 5, 8
 """Trainings of each setting where nothing is asked for, and those by which it is planned how many are needed."""
 MATTERS = 0.2
 """The difference in points that is taken to matter where none is asked for."""
-LONG_H, MOST = 8.0, 10_000
-"""Hours and seeds, beyond which what was planned is begun only when the person said yes."""
+LONG_H = 8.0
+"""Hours, beyond which what was planned is begun only when the person said yes."""
 FURTHER = 2
 """Where seeds are looked at one by one: up to so many times the seeds that were planned. The rule then finds the
 difference in 84 to 96 of 100 studies (simulated, 1 to 8 comparisons), and stops after 1.1 times the planned seeds."""
@@ -197,13 +197,14 @@ class Ablation:
             "sd_limit": found.limit,
         }
         plan |= {"seeds": seeds, "trainings": left, "hours": hours, "said": said}
-        self.plan = plan if left else self.before.get("plan") or plan
+        before = self.before.get("plan") or {}
+        self.plan = before if not left and (before.get("detect"), before.get("seeds")) == (detect, seeds) else plan
         if left:
             self.say(said)
         for name, finds in found.wild.items():
             self.warn(f"{name} spreads much further than the others: so many seeds find {brief(finds)} {unit} of it")
         self._images(detect, seeds)
-        if left and (hours > LONG_H or seeds > MOST) and not self.conductor.how.yes:
+        if hours > LONG_H and not self.conductor.how.yes:
             raise Mistake(f"{said}: --yes begins them; the pilot's trainings are kept")
         return seeds
 
