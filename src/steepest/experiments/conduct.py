@@ -142,7 +142,7 @@ def _executor(study: Study, how: How, lock: int) -> Executor:
     if how.on == "ray":
         from .executors.cluster import Cluster
 
-        return Cluster(study.path / "runs", how.workers)
+        return Cluster(study.path / "runs", how.workers, how.threads or 1, study.about["request"]["device"] == "cuda")
     return Local(how.workers or 1, study.path / "workers.log", lock)
 
 
@@ -184,7 +184,7 @@ class Conductor:
             return
         how, kept, each, self.shared = self.how, self._kept("machine.json"), None, True
         if not isinstance(self.executor, Local) or self.asked.request.device == "cuda":
-            self.threads = how.threads
+            self.threads = how.threads or (1 if how.on == "ray" else None)
         elif how.workers or how.threads:
             self.threads = how.threads or max(1, cores() // (how.workers or 1))
             self.executor.slots = how.workers or max(1, cores() // self.threads)

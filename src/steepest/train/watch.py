@@ -112,7 +112,8 @@ class Watcher:
     def listening(self) -> Iterator[None]:
         """Within, Ctrl-C and SIGTERM stop the training at the next step; a second Ctrl-C stops at once."""
         if threading.current_thread() is not threading.main_thread():
-            yield
+            with contextlib.closing(self.board):
+                yield
             return
         signals = (signal.SIGINT, signal.SIGTERM)
 
