@@ -85,9 +85,9 @@ CASES = {
         Case(Network("circles", "4-4", "tanh", 10, 30), 1, 16),
     ),
     "images": (
-        Case(Network("", "32", "relu", 32, 3), 4, 1),
-        Case(Network("", "32", "relu", 128, 3), 4, 1),
-        Case(Network("", "32", "relu", 32, 3, "adam"), 4, 1),
+        Case(Network("", "32", "relu", 32, 4), 4, 2),
+        Case(Network("", "32", "relu", 128, 4), 4, 2),
+        Case(Network("", "32", "relu", 32, 4, "adam"), 4, 2),
     ),
     "width": tuple(
         Case(Network("", hidden, "relu", batch_size, 1), 4, 1)

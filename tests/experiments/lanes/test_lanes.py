@@ -265,14 +265,17 @@ def test_lanes_come_as_they_end_until_there_are_enough(circles):
     for place, _ in finished(asked, circles, threads=1, should_stop=lambda: len(seen) >= 2):
         seen.append(place)
     assert 2 <= len(seen) <= 6 and len(set(seen)) == len(seen)
-    assert [place for place, _ in finished(asked, circles, should_stop=lambda: True)] == []
+    endless = [(recipe.replace(epochs=1e6), request) for recipe, request in asked]
+    assert list(finished(endless, circles, threads=2, should_stop=lambda: True)) == []
 
 
 def test_whoever_looks_away_leaves_no_thread_behind(circles):
+    torch.set_num_threads(2)
     before = threading.active_count()
     for _ in finished([(RECIPE, Request(seed=seed)) for seed in range(6)], circles, threads=2):
         break
     assert threading.active_count() == before
+    assert torch.get_num_threads() == 2
 
 
 def test_no_random_state_is_touched(circles):

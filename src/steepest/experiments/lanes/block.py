@@ -23,8 +23,8 @@ from .span import Doubles, Passed, Span, Stack
 
 WORK = 2e10
 """Operations, about, after which a block looks up from its work."""
-ROWS = 1 << 22
-"""The most rows of an order that are drawn at once."""
+STEPS, ROWS = 1 << 12, 1 << 22
+"""The most steps, and rows of an order, before it does so."""
 
 drawing = threading.Lock()
 """Held while PyTorch's own generator is used."""
@@ -83,7 +83,7 @@ class Block:
             return 1
         rows = training.batches.steps * _batch(training)
         work = 6.0 * self.net.parameters * rows * len(self.lanes)
-        return max(1, int(min(WORK / work, ROWS / rows)))
+        return max(1, int(min(WORK / work, ROWS / rows, STEPS / training.batches.steps)))
 
     def _span(self, first: int, last: int, total: int, ends: tuple[int, ...]) -> Span:
         batches, batch = self.trainings[0].batches, _batch(self.trainings[0])

@@ -68,7 +68,8 @@ def finished(
         except BaseException as error:
             ended.put(error)
 
-    crew = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    crew, before = [threading.Thread(target=work, daemon=True) for _ in range(workers)], torch.get_num_threads()
+    torch.set_num_threads(1 if fast else threads or before)  # the workers are threads enough
     for one in crew:
         one.start()
     try:
@@ -77,6 +78,7 @@ def finished(
         stop.set()
         for one in crew:
             one.join()
+        torch.set_num_threads(before)
 
 
 def _given(
