@@ -74,10 +74,10 @@ def calls(layer: Layer, batch: int) -> dict[str, tuple[Callable[[], Any], Callab
         return torch.ops.aten.convolution_backward(dy, x, weight, [0], ones, ones, ones, False, [0, 0], 1, wanted)
 
     return {
-        "forward": (partial(F.conv2d, x, weight, padding=1), partial(conv3x3._forward, x, weight, None, 1, False)),
+        "forward": (partial(F.conv2d, x, weight, padding=1), partial(conv3x3._forward, x, weight, None, 1)),
         "input gradient": (
             partial(backward, True, False, False),
-            partial(conv3x3._forward, dy, weight, None, 1, True),
+            partial(conv3x3._input_gradient, dy, weight, x.shape, 1),
         ),
         "weight gradient": (
             partial(backward, False, True, False),

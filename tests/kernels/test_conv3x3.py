@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from steepest.kernels import conv3x3 as room
-from steepest.kernels import library, plain
+from steepest.kernels import library, max_pool, plain
 from steepest.kernels.conv3x3 import Conv3x3, apply, conv3x3, fits
 from steepest.kernels.eager import serves
 from steepest.mistake import Mistake
@@ -117,23 +117,117 @@ def test_any_shape_is_within_the_bound(n, c, k, h, w, padding, seed):
     assert max(errors(tensors(n, c, k, h, w, padding, seed), padding)) < BOUND
 
 
-@pytest.mark.parametrize("tile", [0, 3, 4])
+@pytest.mark.parametrize("tile", [0, 3, 4, 6])
 @pytest.mark.parametrize("padding", [0, 1])
 def test_every_size_of_tile_computes_the_same(tile, padding):
     for n, c, k, h, w in ((1, 1, 1, 3, 3), (2, 5, 18, 9, 4), (4, 33, 20, 13, 12)):
         x, weight, bias, dy = tensors(n, c, k, h, w, padding)
         dx, dw, _ = plain.gradients(x, weight, dy, padding)
         assert (
-            error(room._forward(x, weight, bias, padding, False, tile), plain.conv3x3(x, weight, bias, padding)) < BOUND
+            error(room._forward(x, weight, bias, padding, tile=tile)[0], plain.conv3x3(x, weight, bias, padding))
+            < BOUND
         )
-        assert error(room._forward(dy, weight, None, 2 - padding, True, tile), dx) < BOUND
-        assert error(room._weight_gradient(x, dy, weight.shape, weight.stride(), padding, tile), dw) < BOUND
+        assert error(room._input_gradient(dy, weight, x.shape, padding, None, tile), dx) < BOUND
+        assert error(room._weight_gradient(x, dy, weight.shape, weight.stride(), padding, None, tile), dw) < BOUND
+
+
+def pooled(tensors, padding, tile=0):
+    """The errors of a convolution with its pool behind it, by the compiled functions, and those of its choice.
+
+    Of the two largest of four pixels either may be chosen where they are as good as equal: the gradients go there too.
+    """
+    x, weight, bias, dy = tensors
+    exact = plain.conv3x3(x, weight, bias, padding)
+    y, which = room._forward(x, weight, bias, padding, pool=True, chosen=True, tile=tile)
+    alone, none = room._forward(x, weight, bias, padding, pool=True, tile=tile)
+    assert none is None and torch.equal(alone, y)
+    choice = room._unpacked(which, y.shape[1])
+    dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
+    ones = max_pool.unpooled(torch.ones_like(dy).double(), choice, exact.shape)
+    chosen = F.avg_pool2d(exact * ones, 2) * 4
+    dx, dw, _ = plain.gradients(x, weight, max_pool.unpooled(dy, choice, exact.shape), padding)
+    largest = exact.abs().max() / F.max_pool2d(exact, 2).abs().max()
+    return [
+        error(y, F.max_pool2d(exact, 2)) / largest,
+        error(chosen.float(), F.max_pool2d(exact, 2)) / largest,
+        error(room._input_gradient(dy, weight, x.shape, padding, which, tile), dx),
+        error(room._weight_gradient(x, dy, weight.shape, weight.stride(), padding, which, tile), dw),
+    ]
+
+
+@pytest.mark.parametrize("tile", [0, 3, 4, 6])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("side", [*range(2, 18), 31, 32])
+def test_a_pool_behind_it_at_every_size_of_map(side, padding, tile):
+    if side + 2 * padding < 4:
+        return
+    for n, c, k, h, w in ((2, 9, 7, side, side), (3, 5, 18, side, 4 + side % 5), (2, 17, 3, 4 + side % 4, side)):
+        assert max(pooled(tensors(n, c, k, h, w, padding), padding, tile)) < BOUND
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7, 8, 15, 16, 17, 31, 32, 33, 64, 70])
+def test_a_pool_behind_it_at_every_number_of_channels(channels):
+    for c, k in ((channels, 5), (6, channels), (channels, channels)):
+        assert max(pooled(tensors(2, c, k, 6, 7), 1)) < BOUND
+        assert max(pooled(tensors(2, c, k, 14, 15), 1, 6)) < BOUND
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 64, 31), (2, 64, 256, 15), (3, 256, 256, 7)])
+def test_the_pooled_layers_of_the_speed_record(shape):
+    n, c, k, side = shape
+    assert max(pooled(tensors(n, c, k, side, side), 1)) < BOUND
+
+
+def test_the_pool_takes_the_first_of_equal_pixels_and_nan_for_the_largest():
+    x, weight, bias, _ = tensors(2, 3, 20, 8, 8)
+    flat, which = room._forward(x, torch.zeros_like(weight), bias, 1, pool=True, chosen=True)
+    assert torch.equal(flat, bias[None, :, None, None].expand_as(flat)) and not which.any()
+    x[0, 1, 5, 5] = float("nan")
+    y = conv3x3(x, weight, bias, pool=True)
+    assert y[0, :, 2, 2].isnan().all() and y[0, :, 3, 3].isnan().all() and not y[1].isnan().any()
+
+
+def test_a_pool_behind_it_is_differentiable_any_number_of_times():
+    def squares(function, number):
+        x, weight, bias, _ = [one.to(number) for one in tensors(2, 3, 4, 6, 7)]
+        wanted = [one.requires_grad_() for one in (x, weight, bias)]
+        y = function(*wanted)
+        first = torch.autograd.grad(y.tanh().sum(), wanted, create_graph=True)
+        return y, *first, *torch.autograd.grad(torch.stack([(one**2).sum() for one in first]).sum(), wanted)
+
+    theirs = squares(lambda x, weight, bias: F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2), torch.float64)
+    for one, other in zip(squares(lambda *given: conv3x3(*given, pool=True), torch.float32), theirs, strict=True):
+        assert error(one, other.detach()) < 1e-4
+
+
+def test_a_pool_behind_it_where_the_kernel_does_not_serve(counted):
+    x, weight, bias, _ = (one.double() for one in tensors(2, 3, 4, 6, 7))
+    exact = F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2)
+    assert torch.equal(conv3x3(x, weight, bias, pool=True), exact) and not counted
+    with pytest.raises(Mistake, match="takes maps of 2×2 and more, not 1×5"):
+        conv3x3(x[:, :, :1, :5], weight, pool=True)
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 24, 13, 11), (9, 70, 33, 7, 7), (40, 64, 64, 15, 15)])
+def test_any_number_of_threads_agrees_with_a_pool_behind_it(threads, shape):
+    x, weight, bias, dy = tensors(*shape)
+    given = []
+    for count in (1, 2, 2, 3):
+        threads(count)
+        y, which = room._forward(x, weight, bias, 1, pool=True, chosen=True)
+        dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
+        given.append([y, which, room._input_gradient(dy, weight, x.shape, 1, which)])
+        given[-1].append(room._weight_gradient(x, dy, weight.shape, weight.stride(), 1, which))
+    for one in given:
+        assert all(torch.equal(a, b) for a, b in zip(one[:3], given[0][:3], strict=True))
+        assert error(one[3], given[0][3].double()) < BOUND
+    assert torch.equal(given[1][3], given[2][3])
 
 
 def test_smaller_tiles_are_more_exact():
     x, weight, _, _ = tensors(2, 64, 16, 12, 12)
     exact = plain.conv3x3(x, weight)
-    three, four = (error(room._forward(x, weight, None, 1, False, tile), exact) for tile in (3, 4))
+    three, four = (error(room._forward(x, weight, None, 1, tile=tile)[0], exact) for tile in (3, 4))
     assert three < four
 
 
@@ -222,7 +316,7 @@ def test_only_the_gradients_asked_for_are_computed(counted):
     assert counted == ["steepest_conv", "steepest_weight_gradient"] and x.grad is None
     counted.clear()
     conv3x3(x.requires_grad_(), weight.detach()).backward(dy)
-    assert counted == ["steepest_conv", "steepest_conv"]
+    assert counted == ["steepest_conv", "steepest_input_gradient"]
 
 
 @pytest.mark.parametrize("of_x", [False, True])

@@ -149,7 +149,7 @@ def driver(source, folder, *flags):
         "-o",
         str(made),
     ]
-    subprocess.run([*command, str(source)], check=True, timeout=300)
+    subprocess.run([*command, str(source)], check=True, timeout=900)
     return made
 
 

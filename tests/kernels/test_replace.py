@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -43,7 +43,7 @@ def same(ours, theirs, x=None):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("speedrun", 6), ("resnet9", 8), ("resnet18", 9), ("basic_cnn", None), ("fast26", None)]
+    ("name", "count"), [("speedrun", 9), ("resnet9", 8), ("resnet18", 9), ("basic_cnn", None), ("fast26", None)]
 )
 def test_networks_train_and_predict_as_with_pytorchs(name, count):
     theirs = built(name)
@@ -84,6 +84,94 @@ def test_a_pair_is_a_norm_and_an_activation_that_alone_takes_its_output():
     net = Net()
     assert pairs(net) == [(net.alone, net.act)]
     same(kernels.apply(copy.deepcopy(net)), net)
+
+
+def pool_net():
+    parts = (
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.GELU(),
+        nn.Conv2d(8, 4, 3),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+    )
+    return nn.Sequential(*parts)
+
+
+def test_a_pool_that_alone_takes_a_convolutions_output_is_computed_with_it(counting):
+    theirs = pool_net()
+    ours = kernels.apply(copy.deepcopy(theirs))
+    assert ours[0].followed_by == (ours[1],) and ours[3].followed_by == (ours[4],)
+    called = counting("conv3x3", "max_pool")
+    for layout in (LAST, torch.contiguous_format):
+        x = images(4, 17).contiguous(memory_format=layout)
+        gradients = []
+        for net in (ours, theirs):
+            net.zero_grad()
+            leaf = x.clone().requires_grad_()
+            y = net(leaf)
+            (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+            gradients.append([y.detach(), leaf.grad, *[one.grad for one in net.parameters()]])
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert called == ["steepest_conv"] * 2 + ["steepest_input_gradient", "steepest_weight_gradient"] * 2 + called[6:]
+    assert len(called) == 12
+
+
+def test_a_convolution_whose_pool_is_not_alone_or_shown_to_somebody_pools_nothing(counting):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.pool(x).sum() + x.sum()
+
+    assert not pairs(kernels.apply(Net())) and not kernels.apply(Net()).conv.followed_by
+    theirs = pool_net()
+    ours, seen = kernels.apply(copy.deepcopy(theirs)), []
+    for net in (ours, theirs):
+        net[0].register_forward_hook(lambda module, given, out: seen.append(out))
+        net[4].register_forward_pre_hook(lambda module, given: seen.append(*given))
+    called = counting("max_pool")
+    same(ours, theirs)
+    assert called == ["steepest_pool"] * 2
+    for one, other in zip(seen[:2], seen[2:], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_a_pool_passes_on_only_what_was_pooled_for_it():
+    ours = kernels.apply(pool_net())
+    x = images(2, 16)
+    y = ours[0](x)
+    assert y.shape[2:] == (8, 8) and torch.equal(ours[1](y), y)
+    torch.testing.assert_close(ours[1](ours[1](y)), F.max_pool2d(y, 2))  # once alone
+    torch.testing.assert_close(MaxPool2x2(2)(y), F.max_pool2d(y, 2))
+    for net in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
+        assert net[0].followed_by == (net[1],) and net[0].followed_by[0] is not ours[1]
+        assert torch.equal(net(x), ours(x))
+    ours[1].ceil_mode = True
+    assert ours[0](x).shape[2:] == (16, 16)
+
+
+@pytest.mark.parametrize("size", [(1, 5), (2, 2), (3, 3), (4, 3)])
+def test_maps_too_small_for_a_pool_are_told_as_pytorch_tells_them(size):
+    theirs = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2))
+    ours, x = kernels.apply(copy.deepcopy(theirs)), torch.randn(2, 3, *size)
+    if min(size) < 2:
+        with pytest.raises(RuntimeError, match="too small"):
+            ours(x)
+    else:
+        same(ours, theirs, x)
+
+
+def test_a_traced_network_has_its_convolution_and_pool_as_they_are():
+    ours = kernels.apply(pool_net())
+    graph = fx.symbolic_trace(ours)
+    assert [node.op for node in graph.graph.nodes][1:-1] == ["call_module"] * 6
+    x = images(2, 16)
+    torch.testing.assert_close(graph(x), ours(x))
 
 
 def test_an_order_that_differs_between_training_and_evaluation_gives_no_pair():

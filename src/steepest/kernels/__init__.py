@@ -15,7 +15,7 @@ def apply(model: M) -> M:
 
     The modules stay the same objects: their parameters, hooks and state are untouched; classes that are not torch.nn's
     own are left alone. A batch norm that an activation directly follows gives that activation's output when called on
-    its own.
+    its own, and a convolution that a pool directly follows gives the pool's.
     """
     from . import conv3x3, replace  # they load torch
 

@@ -11,10 +11,9 @@ from typing import Any, final
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as hooked
 
 from steepest.kernels.activation import NONE, Kind, kind_of, like, torchs
-from steepest.kernels.eager import LAST, as_one_call, call, differentiable, serves
+from steepest.kernels.eager import LAST, as_one_call, call, differentiable, has_hooks, serves
 
 
 @final
@@ -34,7 +33,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             return as_one_call(self, input)
         if not self._serves(input):
             return super().forward(input)
-        act = next((one for one in self.followed_by if not _has_hooks(one, self)), None)
+        act = next((one for one in self.followed_by if not has_hooks(one, self)), None)
         kind = NONE if act is None else kind_of(act)
         own = self.running_mean, self.running_var
         running = own if self.track_running_stats or not self.training else (None, None)
@@ -63,12 +62,6 @@ class BatchNorm2d(nn.BatchNorm2d):
             if self.momentum is None:
                 return 1.0 / float(self.num_batches_tracked)
         return self.momentum or 0.0
-
-
-def _has_hooks(*modules: nn.Module) -> bool:
-    kinds = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
-    everywhere = any(getattr(hooked, f"_global{kind}") for kind in kinds)
-    return everywhere or any(getattr(module, kind) for module in modules for kind in kinds)
 
 
 class _Norm(torch.autograd.Function):

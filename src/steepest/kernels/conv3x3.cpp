@@ -3,27 +3,29 @@
 //
 // F(m×m, 3×3) makes m×m outputs of an a×a piece of the input, a = m + 2, with a² products a pair of channels in the
 // place of 9m²: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Summed over input channels, each of the a² frequencies is a product of
-// matrices: (tiles × C) times (C × K). A map's side is cut into 4s and 3s: 7 pixels take 36 + 30 + 30 + 25 products, where
-// four tiles of 4×4 take 144. The points of F(3) are points of F(4), so that all tiles share the transformed weights and a
-// frequency's product.
+// matrices: (tiles × C) times (C × K). A map's side is cut into 6s and 4s or into 4s and 3s: 7 pixels take
+// 36 + 30 + 30 + 25 products, where four tiles of 4×4 take 144. The points of the smaller size are points of the larger
+// one, so that all tiles share the transformed weights and a frequency's product.
 //
 // Forward: a thread takes a block of tiles through input transform, products and output transform while it lies in its
-// cache. The gradient with respect to the input is a forward pass with the filters turned and their channels exchanged.
-// The gradient with respect to the weights is the exact adjoint: per frequency (C × tiles) times (tiles × K), then
-// Gᵀ · G.
+// cache. The gradient with respect to the input is a forward pass with the filters turned and their channels exchanged,
+// or, where a map is one tile, the exact adjoint of all three steps. The gradient with respect to the weights is the exact
+// adjoint: per frequency (C × tiles) times (tiles × K), then Gᵀ · G.
+//
+// A max-pool of 2×2 behind the convolution is part of it: only what the pool takes is computed, the outputs' transform
+// writes the largest, and backward the transforms read the pool's gradient where its choice was.
 //
 // Channels lie in groups of L, the lanes of a vector. V, the transformed input: [frequency][group][tile][L], so that the
 // distance between two tiles of a product's rows is a constant. U, the transformed weights: [frequency][panel][C][2L].
 // Vectors are the compiler's own (GCC, Clang), so that AVX-512, AVX2, SSE and NEON come from this one source.
 
-#include "cpu.h"
+#include "tiles.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
-#include <type_traits>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -40,180 +42,6 @@ constexpr int ROWS = 12, GRAD_ROWS = 4;
 #else
 constexpr int ROWS = 6, GRAD_ROWS = 4;
 #endif
-
-// ---- Loops whose index is a constant in the body.
-
-template <int... I, class F>
-INLINE void each(std::integer_sequence<int, I...>, F&& body) {
-    (body(std::integral_constant<int, I>{}), ...);
-}
-
-template <int N, class F>
-INLINE void each(F&& body) {
-    each(std::make_integer_sequence<int, N>{}, body);
-}
-
-// ---- The matrices of F(m, 3), by Cook's and Toom's formula from a - 1 points and infinity.
-
-constexpr int LARGEST = 4, SIDE = LARGEST + 2, FREQUENCIES = SIDE * SIDE;
-constexpr double POINTS[LARGEST + 1] = {0, 1, -1, 2, -2};
-
-// F(3) leaves the last point out. The weights are transformed as for F(4) on either; what is then missing of F(3)'s own
-// factors stands in Bᵀ.
-template <int M>
-struct Tables {
-    static constexpr int A = M + 2;
-    double bt[A][A] = {}, g[A][3] = {}, at[M][A] = {};
-
-    constexpr Tables() {
-        for (int j = 0; j < A; j++) {  // the last row leaves no point out: infinity
-            const bool last = j == A - 1;
-            double poly[A + 1] = {1}, norm = 1, missing = 1;
-            int degree = 0;
-            for (int k = 0; k <= LARGEST; k++) {
-                if (k == j && !last) continue;
-                if (!last) (k < A - 1 ? norm : missing) *= POINTS[j] - POINTS[k];
-                if (k >= A - 1) continue;
-                degree++;
-                for (int i = degree; i > 0; i--) poly[i] = poly[i - 1] - POINTS[k] * poly[i];
-                poly[0] *= -POINTS[k];
-            }
-            for (int i = 0; i < A; i++) bt[j][i] = poly[i] * missing;
-            double power = 1;
-            for (int i = 0; i < std::max(M, 3); i++) {
-                if (i < 3) g[j][i] = last ? i == 2 : power / norm;
-                if (i < M) at[i][j] = last ? i == M - 1 : power;
-                power *= POINTS[last ? 0 : j];
-            }
-        }
-    }
-};
-
-// Where frequency j of F(M) stands among those of F(4).
-template <int M>
-constexpr int place(int j) {
-    return j == M + 1 ? LARGEST + 1 : j;
-}
-
-template <int M>
-constexpr Tables<M> TABLES{};
-
-template <int M>
-struct InputRows {  // Bᵀ, of the input
-    static constexpr int rows = M + 2, columns = M + 2;
-    static constexpr double at(int i, int j) { return TABLES<M>.bt[i][j]; }
-};
-template <int M>
-struct OutputRows {  // Aᵀ, of the product
-    static constexpr int rows = M, columns = M + 2;
-    static constexpr double at(int i, int j) { return TABLES<M>.at[i][j]; }
-};
-template <int M>
-struct WeightRows {  // G, of the weights
-    static constexpr int rows = M + 2, columns = 3;
-    static constexpr double at(int i, int j) { return TABLES<M>.g[i][j]; }
-};
-template <class Of>
-struct Transposed {
-    static constexpr int rows = Of::columns, columns = Of::rows;
-    static constexpr double at(int i, int j) { return Of::at(j, i); }
-};
-
-template <int M>
-using GradientRows = Transposed<OutputRows<M>>;  // A, of the product's gradient
-
-// Points p and -p: row i + 1 is row i with every second sign turned (`by_rows`), or column j + 1 is column j so.
-template <class T>
-constexpr bool paired(int i, bool by_rows) {
-    int count = by_rows ? T::rows : T::columns, length = by_rows ? T::columns : T::rows;
-    if (i < 0 || i + 1 >= count) return false;
-    for (int j = 0; j < length; j++) {
-        double here = by_rows ? T::at(i, j) : T::at(j, i), next = by_rows ? T::at(i + 1, j) : T::at(j, i + 1);
-        if (next != (j % 2 ? -here : here)) return false;
-    }
-    return true;
-}
-
-// sum + c·v with c a constant; the first term starts the sum.
-template <class T, int I, int J, bool first>
-INLINE Vec add(Vec sum, Vec v) {
-    constexpr float c = static_cast<float>(T::at(I, J));
-    if constexpr (first) return c == 1 ? v : v * c;
-    if constexpr (c == 1) return sum + v;
-    if constexpr (c == -1) return sum - v;
-    return sum + v * c;
-}
-
-// The terms of row I over columns of one parity (2: all).
-template <class T, int I, int parity>
-INLINE Vec dot(const Vec* in) {
-    Vec sum = {};
-    constexpr auto used = [](int j) { return T::at(I, j) != 0 && (parity == 2 || j % 2 == parity); };
-    constexpr int start = [used]() {
-        for (int j = 0; j < T::columns; j++)
-            if (used(j)) return j;
-        return -1;
-    }();
-    each<T::columns>([&](auto j) IN_PLACE {
-        if constexpr (used(j)) sum = add<T, I, j, j == start>(sum, in[j]);
-    });
-    return sum;
-}
-
-// out = T · in, a vector for each number.
-template <class T>
-INLINE void times(const Vec* in, Vec* out) {
-    if constexpr (paired<T>(1, true)) {
-        each<T::rows>([&](auto i) IN_PLACE {
-            if constexpr (paired<T>(i, true) && i % 2 == 1) {
-                Vec even = dot<T, i, 0>(in), odd = dot<T, i, 1>(in);
-                out[i] = even + odd;
-                out[i + 1] = even - odd;
-            } else if constexpr (!(paired<T>(i - 1, true) && i % 2 == 0)) {
-                out[i] = dot<T, i, 2>(in);
-            }
-        });
-    } else if constexpr (paired<T>(1, false)) {
-        Vec sums[T::columns], differences[T::columns];
-        each<T::columns>([&](auto j) IN_PLACE {
-            constexpr bool first = paired<T>(j, false) && j % 2 == 1, second = paired<T>(j - 1, false) && j % 2 == 0;
-            if constexpr (first) {
-                sums[j] = in[j] + in[j + 1];
-                differences[j] = in[j] - in[j + 1];
-            } else if constexpr (!second) {
-                sums[j] = differences[j] = in[j];
-            }
-        });
-        each<T::rows>([&](auto i) IN_PLACE {
-            Vec sum = {};
-            each<T::columns>([&](auto j) IN_PLACE {
-                constexpr bool second = paired<T>(j - 1, false) && j % 2 == 0;
-                if constexpr (!second && T::at(i, j) != 0)
-                    sum = add<T, i, j, false>(sum, i % 2 ? differences[j] : sums[j]);
-            });
-            out[i] = sum;
-        });
-    } else {
-        each<T::rows>([&](auto i) IN_PLACE { out[i] = dot<T, i, 2>(in); });
-    }
-}
-
-// out(i, j) = (Rows · in · Columnsᵀ)(i, j); `in` gives a vector, `out` takes one.
-template <class Rows, class Columns, class In, class Out>
-INLINE void both_sides(In&& in, Out&& out) {
-    Vec half[Rows::rows][Columns::columns];
-    for (int j = 0; j < Columns::columns; j++) {
-        Vec column[Rows::columns], done[Rows::rows];
-        each<Rows::columns>([&](auto i) IN_PLACE { column[i] = in(i, j); });
-        times<Rows>(column, done);
-        each<Rows::rows>([&](auto i) IN_PLACE { half[i][j] = done[i]; });
-    }
-    for (int i = 0; i < Rows::rows; i++) {
-        Vec done[Columns::rows];
-        times<Columns>(half[i], done);
-        each<Columns::rows>([&](auto j) IN_PLACE { out(i, j, done[j]); });
-    }
-}
 
 // ---- Memory that a calling thread keeps between calls: fresh pages would cost more than the work.
 
@@ -245,142 +73,6 @@ struct Arena {
 
 thread_local Arena arena;
 
-constexpr Index up(Index value, Index step) { return (value + step - 1) / step; }
-
-// ---- Maps (N, H, W, C), and the tiles of outputs into which they are cut.
-
-struct Maps {
-    const float* data;
-    Index n, h, w, c;
-};
-
-// A side of a map in pieces of 4 outputs, then pieces of 3.
-struct Cut {
-    Index fours, count;
-    Index start(Index piece) const { return 4 * piece - std::max<Index>(0, piece - fours); }
-};
-
-// The cut with the fewest products, M + 2 a piece of M; `only` 3 or 4: of pieces of that size alone.
-Cut cut(Index length, int only) {
-    if (only) return {only == 4 ? up(length, 4) : 0, up(length, only)};
-    Cut best{};
-    for (Index threes = 0; threes <= 3; threes++) {
-        const Index fours = up(std::max<Index>(0, length - 3 * threes), 4);
-        const Cut one{fours, fours + threes};
-        if (!threes || 5 * one.count + one.fours < 5 * best.count + best.fours) best = one;
-    }
-    return best;
-}
-
-constexpr Index MOST_TILES = 48;  // of a block
-
-struct Tiles {
-    Cut rows, columns;
-    Index count;
-    Tiles(Index n, Index h, Index w, int only) : rows(cut(h, only)), columns(cut(w, only)), count(n * rows.count * columns.count) {}
-};
-
-// Some tiles, those of one size together: 4×3 outputs, then 4×4, 3×4 and 3×3. So the tiles that have a frequency are
-// one range, whichever it is.
-struct Block {
-    struct Tile {
-        Index map, row, column;  // of its first output
-    } tiles[MOST_TILES];
-    Index starts[5] = {};
-
-    Block(const Tiles& all, Index from, Index to) {
-        const Index a_map = all.rows.count * all.columns.count;
-        auto size = [&](Index row, Index column) {
-            return row < all.rows.fours ? Index(column < all.columns.fours) : 3 - (column < all.columns.fours);
-        };
-        for (int placing = 0; placing < 2; placing++) {
-            Index map = from / a_map, row = from % a_map / all.columns.count, column = from % all.columns.count;
-            Index next[4] = {starts[0], starts[1], starts[2], starts[3]};
-            for (Index t = from; t < to; t++) {
-                const Index kind = size(row, column);
-                if (placing)
-                    tiles[next[kind]++] = {map, all.rows.start(row), all.columns.start(column)};
-                else
-                    starts[kind + 1]++;
-                if (++column < all.columns.count) continue;
-                column = 0;
-                if (++row < all.rows.count) continue;
-                row = 0;
-                map++;
-            }
-            if (!placing)
-                for (int i = 1; i < 5; i++) starts[i] += starts[i - 1];
-        }
-    }
-
-    // The tiles that have this frequency.
-    Index first(int f) const { return f % SIDE == LARGEST ? starts[1] : 0; }
-    Index last(int f) const { return f / SIDE != LARGEST ? starts[f % SIDE == LARGEST ? 3 : 4] : starts[2]; }
-
-    // body(height, width, first, last) for each size of tile.
-    template <class F>
-    INLINE void sizes(F&& body) const {
-        using Four = std::integral_constant<int, 4>;
-        using Three = std::integral_constant<int, 3>;
-        if (starts[1] > starts[0]) body(Four{}, Three{}, starts[0], starts[1]);
-        if (starts[2] > starts[1]) body(Four{}, Four{}, starts[1], starts[2]);
-        if (starts[3] > starts[2]) body(Three{}, Four{}, starts[2], starts[3]);
-        if (starts[4] > starts[3]) body(Three{}, Three{}, starts[3], starts[4]);
-    }
-};
-
-// Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
-// outside the map. Of the groups [first, stop): frequency f of tile t, group g goes to
-// out[f·slab + (g - first)·lane + t·L]. Lanes past the last channel hold anything.
-template <template <int> class Of>
-void transform(const Maps& x, const Block& block, Index pad, Index first, Index stop, const float* zeros, float* to,
-               Index slab, Index lane) {
-    const Index whole = x.c / L, rest = x.c % L, pixels = x.n * x.h * x.w;
-    block.sizes([&](auto high, auto wide, Index from, Index end) {
-        using Rows = Of<high>;
-        using Columns = Of<wide>;
-        const float* next[Rows::columns][Columns::columns];
-        Index last = 0;
-        auto find = [&](Index t) {
-            const auto [n, top, left] = block.tiles[t];
-            for (int i = 0; i < Rows::columns; i++)
-                for (int j = 0; j < Columns::columns; j++) {
-                    Index row = top - pad + i, column = left - pad + j;
-                    bool inside = row >= 0 && row < x.h && column >= 0 && column < x.w;
-                    Index pixel = (n * x.h + row) * x.w + column;
-                    next[i][j] = inside ? x.data + pixel * x.c : zeros;
-                    if (inside) last = pixel;
-                }
-        };
-        find(from);
-        for (Index t = from; t < end; t++) {
-            const float* piece[Rows::columns][Columns::columns];
-            std::memcpy(piece, next, sizeof piece);
-            const Index after = pixels - last;
-            if (t + 1 < end) find(t + 1);
-            float* out = to + t * L;
-            auto put = [&](Index group) {
-                return [=](int i, int j, Vec v) IN_PLACE {
-                    store(out + (place<high>(i) * SIDE + place<wide>(j)) * slab + (group - first) * lane, v);
-                };
-            };
-            for (Index g = first; g < std::min(stop, whole); g++)
-                both_sides<Rows, Columns>(
-                    [&](int i, int j) IN_PLACE {
-                        __builtin_prefetch(next[i][j] + g * L);
-                        return load(piece[i][j] + g * L);
-                    },
-                    put(g));
-            if (!rest || stop <= whole) continue;
-            if (after * x.c >= (whole + 1) * L)  // a whole vector may be read: it ends within the maps
-                both_sides<Rows, Columns>([&](int i, int j) IN_PLACE { return load(piece[i][j] + whole * L); }, put(whole));
-            else
-                both_sides<Rows, Columns>(
-                    [&](int i, int j) IN_PLACE { return load_first(piece[i][j] + whole * L, rest); }, put(whole));
-        }
-    });
-}
-
 // ---- Weights (K, C, 3, 3), at any strides; `turned` by 180 degrees for the input's gradient.
 
 struct Filters {
@@ -390,38 +82,44 @@ struct Filters {
     Index at(int i, int j) const { return turned ? (2 - i) * per_row + (2 - j) * per_column : i * per_row + j * per_column; }
 };
 
-// U of the groups of K in one group of L, for input channels [from, to).
-template <class Used>
+constexpr Index PART = 16;  // input channels whose weights are transformed at a time
+
+// U of one group of K, for input channels [from, to).
+template <class Family, class Used>
 void pack(const Filters& w, Index group, Index from, Index to, const Used& used, float* u, Index slab) {
+    using G = WeightRows<Family::LARGE>;
     const Index first = group * L, lanes = std::min<Index>(L, w.k - first), groups = up(w.k, L);
     const Index wide = (group | 1) < groups ? 2 : 1;
     float* out = u + (group & ~Index(1)) * w.c * L + (group & 1) * L;
-    for (Index c = from; c < to; c++) {
-        float taps[3][3][L] = {};
-        for (int i = 0; i < 3; i++)
-            for (int j = 0; j < 3; j++) {
-                const float* p = w.data + first * w.per_k + c * w.per_c + w.at(i, j);
-                for (Index l = 0; l < lanes; l++) taps[i][j][l] = p[l * w.per_k];
+    float taps[PART][3][3][L] = {};
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            for (Index l = 0; l < lanes; l++) {
+                const float* p = w.data + (first + l) * w.per_k + w.at(i, j);
+                for (Index c = from; c < to; c++) taps[c - from][i][j][l] = p[c * w.per_c];
             }
-        both_sides<WeightRows<LARGEST>, WeightRows<LARGEST>>([&](int i, int j) IN_PLACE { return load(taps[i][j]); },
-                                  [&](int i, int j, Vec v) IN_PLACE {
-                                  if (used(i * SIDE + j)) store(out + (i * SIDE + j) * slab + c * wide * L, v);
-                              });
-    }
+    for (Index c = from; c < to; c++)
+        both_sides<G, G>([&](int i, int j) IN_PLACE { return load(taps[c - from][i][j]); },
+                         [&](int i, int j, Vec v) IN_PLACE {
+                             const int f = i * Family::SIDE + j;
+                             if (used(f)) store(out + f * slab + c * wide * L, v);
+                         });
 }
 
 // ---- The products.
 
-// m[p][r] = Σ_c a[r][c] · b[c][p] for R tiles and P groups of L outputs.
+// m[p][r] = Σ_c a[r][c] · b[c][p] for R tiles and P groups of L outputs. With each channel a line is called into the cache,
+// `step` further than the last.
 template <int R, int P>
-void product(const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane) {
+void product(const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane, const float* ahead, Index step) {
     Vec sum[R][P] = {};
     for (; channels > 0; channels -= L, a += lane) {
         const int count = static_cast<int>(std::min<Index>(channels, L));
 #pragma GCC unroll 2
-        for (int i = 0; i < count; i++, b += P * L) {
+        for (int i = 0; i < count; i++, b += P * L, ahead += step) {
             Vec right[P];
             each<P>([&](auto p) IN_PLACE { right[p] = load(b + p * L); });
+            __builtin_prefetch(ahead, 0, 2);
             each<R>([&](auto r) IN_PLACE {
                 const float left = a[r * L + i];
                 each<P>([&](auto p) IN_PLACE { sum[r][p] += right[p] * left; });
@@ -431,13 +129,16 @@ void product(const float* a, Index lane, const float* b, Index channels, float* 
     each<R>([&](auto r) IN_PLACE { each<P>([&](auto p) IN_PLACE { store(m + p * m_lane + r * L, sum[r][p]); }); });
 }
 
-// All tiles' rows in register blocks as even as can be.
+// All tiles' rows in register blocks as even as can be. Meanwhile the weights from `ahead` on are called into the cache,
+// from where the next panel reads them as fast as they are needed.
 template <int P>
-void panel(Index tiles, const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane) {
-    for (Index blocks = up(tiles, ROWS), rows; blocks; blocks--, tiles -= rows, a += rows * L, m += rows * L) {
+void panel(Index tiles, const float* a, Index lane, const float* b, Index channels, float* m, Index m_lane, const float* ahead) {
+    Index blocks = up(tiles, ROWS);
+    const Index step = up(P * L, std::max<Index>(blocks, 1));
+    for (Index rows; blocks; blocks--, tiles -= rows, a += rows * L, m += rows * L, ahead += channels * step) {
         rows = up(tiles, blocks);
         each<ROWS>([&](auto r) IN_PLACE {
-            if (rows == r + 1) product<r + 1, P>(a, lane, b, channels, m, m_lane);
+            if (rows == r + 1) product<r + 1, P>(a, lane, b, channels, m, m_lane, ahead, step);
         });
     }
 }
@@ -463,10 +164,67 @@ INLINE void grad_product(const float* v, const float* z, Index z_lane, Index til
 constexpr Index CACHE = Index(1) << 20;  // bytes that a thread's block may fill: of a second-level cache
 constexpr Index GROUPS = 64 / L;                // of channels that are in work at once
 
-int forward(const Maps& x, const Filters& w, const float* bias, float* y, Index pad, int only, int threads) {
-    constexpr int F = FREQUENCIES;
-    const Index h = x.h + 2 * pad - 2, wide = x.w + 2 * pad - 2, groups = up(w.k, L), in_groups = up(x.c, L);
-    const Tiles tiles(x.n, h, wide, only);
+// What a pass writes: maps (N, h, w, K), or the largest of each 2×2 of their pixels and, unless null, which of them it is.
+struct Outputs {
+    float* data;
+    Index h, w, k;
+    const float* bias = nullptr;
+    bool pooled = false;
+    std::uint8_t* which = nullptr;
+
+    Index step() const { return pooled ? 2 : 1; }
+    // A pixel written, which lies within the maps or not.
+    Index at(Index map, Index row, Index column) const { return (map * (h / step()) + row) * (w / step()) + column; }
+
+    void write(Index at, Vec value, Index group) const {
+        const Index lanes = std::min<Index>(L, k - group * L);
+        if (bias) value += load_first(bias + group * L, lanes);
+        lanes == L ? store(data + at, value) : store_first(data + at, value, lanes);
+    }
+
+    void call_into_cache(Index map, Index top, Index left, Index size, Index from, Index to) const {
+        const Index s = step();
+        for (Index i = std::max<Index>(0, top / s); i < std::min((top + size) / s, h / s); i++)
+            for (Index j = std::max<Index>(0, left / s); j < std::min((left + size) / s, w / s); j++)
+                for (Index g = from; g < to; g++) __builtin_prefetch(data + at(map, i, j) * k + g * L, 1);
+    }
+
+    // Transforms one group of one tile's products, whose first pixel is (top, left).
+    template <class Rows, class Columns, class In>
+    INLINE void transform(Index map, Index top, Index left, Index group, In&& in) const {
+        if (!pooled) {
+            const Index first = at(map, top, left) * k + group * L;
+            return both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE {
+                if (std::size_t(top + i) < std::size_t(h) && std::size_t(left + j) < std::size_t(w))
+                    write(first + (i * w + j) * k, value, group);
+            });
+        }
+        Vec all[Rows::rows][Columns::rows];
+        both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE { all[i][j] = value; });
+        for (int i = 0; i + 1 < std::min<Index>(Rows::rows, h - top); i += 2)
+            for (int j = 0; j + 1 < std::min<Index>(Columns::rows, w - left); j += 2) {
+                Vec best = all[i][j];
+                Choice choice = {};
+                for (int one = 1; one < 4; one++) {
+                    const Vec next = all[i + one / 2][j + one % 2];
+                    const Choice larger = (next > best) | (next != next);  // nan is the largest
+                    best = larger ? next : best;
+                    choice = larger ? bits(one) : choice;
+                }
+                const Index pixel = at(map, (top + i) / 2, (left + j) / 2);
+                write(pixel * k + group * L, best, group);
+                if (!which) continue;
+                pack_choices(which + pixel * choice_bytes(k) + group * (L / 4), choice);
+            }
+    }
+};
+
+// Transforms x by In, multiplies by the weights, and transforms to y by Out, whose tiles start `before` pixels above and
+// left of theirs.
+template <template <int, int> class In, template <int, int> class Out, class Family>
+int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
+    constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
+    const Index groups = up(w.k, L), in_groups = up(x.c, L);
     const Index at_once = std::min<Index>(groups, GROUPS);
     // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles.
     const Index floats = CACHE / Index(sizeof(float)) * (F * w.k * w.c * Index(sizeof(float)) > CACHE ? 2 : 1);
@@ -479,67 +237,75 @@ int forward(const Maps& x, const Filters& w, const float* bias, float* y, Index 
     if (!memory) return 1;
     float *u = memory + zeros, *scratches = u + F * u_slab;
     std::fill(memory, memory + zeros, 0.f);
-    auto outputs = [&](const Block::Tile& tile) { return y + ((tile.map * h + tile.row) * wide + tile.column) * w.k; };
     auto used = [&](int f) {
-        return (tiles.rows.fours || f / SIDE != LARGEST) && (tiles.columns.fours || f % SIDE != LARGEST);
+        return (tiles.rows.longs || Family::shared(f / SIDE)) && (tiles.columns.longs || Family::shared(f % SIDE));
     };
-    constexpr Index part = 16;  // input channels that a thread packs at a time
-    const Index parts = up(w.c, part);
+    const Index parts = up(w.c, PART);
     divide(threads, groups * parts, [&](int, Index job) {
-        Index from = job % parts * part;
-        pack(w, job / parts, from, std::min(from + part, w.c), used, u, u_slab);
+        const Index from = job % parts * PART;
+        pack<Family>(w, job / parts, from, std::min(from + PART, w.c), used, u, u_slab);
     });
     divide(threads, up(tiles.count, block), [&](int worker, Index job) {
         float *v = scratches + worker * scratch, *m = v + F * v_slab;
         const Index count = std::min(block, tiles.count - job * block);
         const Block here(tiles, job * block, job * block + count);
-        transform<InputRows>(x, here, pad, 0, in_groups, memory, v, v_slab, lane);
+        transform<In>(x, here, pad, Index(0), in_groups, memory, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
             for (int f = 0; f < F; f++) {
                 // A share of the outputs' lines is called into the cache meanwhile, to be written without waiting.
                 for (Index t = count * f / F; t < count * (f + 1) / F; t++) {
-                    const Block::Tile& tile = here.tiles[t];
-                    for (Index i = 0; i < std::min<Index>(LARGEST, h - tile.row); i++)
-                        for (Index j = 0; j < std::min<Index>(LARGEST, wide - tile.column); j++)
-                            for (Index g = start; g < stop; g++)
-                                __builtin_prefetch(outputs(tile) + (i * wide + j) * w.k + g * L, 1);
+                    const auto [map, row, column] = here.tiles[t];
+                    y.call_into_cache(map, row - before, column - before, Out<LARGE, LARGE>::rows, start, stop);
                 }
                 const Index first = here.first(f), rows = here.last(f) - first;
                 for (Index g = start; g < stop; g += 2) {
                     const float* a = v + f * v_slab + first * L;
                     const float* b = u + f * u_slab + g * w.c * L;
+                    const float* ahead = g + 2 < stop ? b + 2 * w.c * L : b + u_slab - (g - start) * w.c * L;
                     float* out = m + f * m_slab + (g - start) * lane + first * L;
                     if (g + 1 < groups)
-                        panel<2>(rows, a, lane, b, x.c, out, lane);
+                        panel<2>(rows, a, lane, b, x.c, out, lane, ahead);
                     else
-                        panel<1>(rows, a, lane, b, x.c, out, lane);
+                        panel<1>(rows, a, lane, b, x.c, out, lane, ahead);
                 }
             }
-            here.sizes([&](auto high, auto broad, Index from, Index end) {
+            here.sizes([&](auto high, auto wide, Index from, Index end) {
                 for (Index t = from; t < end; t++) {
-                    const Block::Tile& tile = here.tiles[t];
-                    float* to = outputs(tile);
-                    const Index rows = h - tile.row, columns = wide - tile.column;
+                    const auto [map, row, column] = here.tiles[t];
                     for (Index g = start; g < stop; g++) {
-                        const Index lanes = std::min<Index>(L, w.k - g * L);
-                        const Vec shift = bias ? load_first(bias + g * L, lanes) : Vec{};
                         const float* from_m = m + (g - start) * lane + t * L;
-                        both_sides<OutputRows<high>, OutputRows<broad>>(
-                            [&](int i, int j) IN_PLACE {
-                                return load(from_m + (place<high>(i) * SIDE + place<broad>(j)) * m_slab);
-                            },
-                            [&](int i, int j, Vec value) IN_PLACE {
-                                if (i >= rows || j >= columns) return;
-                                float* p = to + (i * wide + j) * w.k + g * L;
-                                lanes == L ? store(p, value + shift) : store_first(p, value + shift, lanes);
-                            });
+                        y.transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
+                            return load(from_m + (place<LARGE, high>(i) * SIDE + place<LARGE, wide>(j)) * m_slab);
+                        });
                     }
                 }
             });
         }
     });
     return 0;
+}
+
+int forward(const Maps& x, const Filters& w, const Outputs& y, Index pad, int only, int threads) {
+    const Index step = y.step();
+    return cheapest(x.n, y.h / step * step, y.w / step * step, only, y.pooled, [&](const auto& tiles) {
+        return pass<InputRows, OutputRows>(x, w, y, tiles, pad, 0, threads);
+    });
+}
+
+// dx of dy. w: with the channels exchanged, and not yet turned.
+int input_gradient(const Maps& dy, Filters w, const Outputs& dx, Index pad, int only, int threads) {
+    const Index step = dy.which ? 2 : 1;
+    // A tile of all outputs that matter has all pixels of the input that do, and all others are 0.
+    auto whole = [&](const Cut& cut, Index length) { return cut.count == 1 && cut.size(0) + 2 - pad >= length; };
+    return cheapest(dy.n, dy.h / step * step, dy.w / step * step, only, dy.which != nullptr, [&](const auto& tiles) {
+        if (whole(tiles.rows, dx.h) && whole(tiles.columns, dx.w))
+            return pass<GradientRows, SpreadRows>(dy, w, dx, tiles, 0, pad, threads);
+        w.turned = true;
+        return cheapest(dy.n, dx.h, dx.w, only, false, [&](const auto& others) {
+            return pass<InputRows, OutputRows>(dy, w, dx, others, 2 - pad, 0, threads);
+        });
+    });
 }
 
 // Cuts `groups` into pieces of at most GROUPS, as even as can be.
@@ -551,10 +317,11 @@ struct Pieces {
 
 // Each job is a piece of the gradient, small enough for a thread's cache, over a part of the tiles. A piece is all tiles'
 // where the pieces can be shared out evenly; else the parts are added up at the end, always in the same order.
-int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad, int only, int threads) {
-    constexpr int F = FREQUENCIES;
+template <class Family>
+int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tiles<Family>& tiles, Index pad, int threads) {
+    constexpr int F = Family::FREQUENCIES;
+    using G = Transposed<WeightRows<Family::LARGE>>;
     const Pieces ins(up(x.c, L)), outs(up(dy.c, L));
-    const Tiles tiles(x.n, dy.h, dy.w, only);
     const Index pieces = ins.count * outs.count;
     const Index parts = pieces < 8 * threads ? threads / std::gcd<Index>(pieces, threads) : 1;
     const Index share = up(tiles.count, parts), d_lane = ins.each * L * L, d_slab = outs.each * d_lane + L;
@@ -572,11 +339,11 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, Index pad,
         const float* d = piece + g % outs.each * d_lane + in % ins.each * L * L;
         float taps[3][3][L][L];
         for (Index c = 0; c < channels; c++)
-            both_sides<Transposed<WeightRows<LARGEST>>, Transposed<WeightRows<LARGEST>>>(
+            both_sides<G, G>(
                 [&](int i, int j) IN_PLACE {
-                    Vec sum = load(d + (i * SIDE + j) * d_slab + c * L);
+                    Vec sum = load(d + (i * Family::SIDE + j) * d_slab + c * L);
                     for (Index part = 1; part < parts; part++)
-                        sum += load(d + (part * pieces * F + i * SIDE + j) * d_slab + c * L);
+                        sum += load(d + (part * pieces * F + i * Family::SIDE + j) * d_slab + c * L);
                     return sum;
                 },
                 [&](int i, int j, Vec value) IN_PLACE { store(taps[i][j][c], value); });
@@ -636,21 +403,34 @@ void steepest_threads(void* function) {
     steepest::openmp = reinterpret_cast<steepest::OpenMP>(function);
 }
 
-// y (N, H + 2 pad - 2, W + 2 pad - 2, K) of x (N, H, W, C), both dense. w: (K, C, 3, 3) at the strides (in floats) given;
-// turned: filters turned by 180 degrees. pad: 0 to 2. tile: 3 or 4 for tiles of that size alone, 0 for the best
-// cut. Gives 0, or 1 for want of memory.
-int steepest_conv(const float* x, const float* w, const float* bias, float* y, Index n, Index h, Index wide, Index c,
-                  Index k, const Index* strides, int turned, int pad, int tile, int threads) {
+// y (N, H + 2 pad - 2, W + 2 pad - 2, K) of x (N, H, W, C), both dense. w: (K, C, 3, 3) at the strides (in floats) given.
+// pool: y is the largest of each 2×2 pixels of those, (N, .. / 2, .. / 2, K), and which, unless null, as many bytes that say
+// which of the four it is. pad: 0 or 1. tile: 3 or 4 for tiles of that size alone, 6 for 6s and 4s, 0 for the cheapest. Gives
+// 0, or 1 for want of memory, as all of these do.
+int steepest_conv(const float* x, const float* w, const float* bias, float* y, std::uint8_t* which, Index n, Index h,
+                  Index wide, Index c, Index k, const Index* strides, int pad, int pool, int tile, int threads) {
     const Maps maps{x, n, h, wide, c};
-    const Filters filters{const_cast<float*>(w), k, c, strides[0], strides[1], strides[2], strides[3], turned != 0};
-    return forward(maps, filters, bias, y, pad, tile, threads);
+    const Filters filters{const_cast<float*>(w), k, c, strides[0], strides[1], strides[2], strides[3], false};
+    const Outputs outputs{y, h + 2 * pad - 2, wide + 2 * pad - 2, k, bias, pool != 0, which};
+    return forward(maps, filters, outputs, pad, tile, threads);
 }
 
-// dw (K, C, 3, 3) at the strides given, of x (N, H, W, C) and dy (N, H + 2 pad - 2, W + 2 pad - 2, K).
-int steepest_weight_gradient(const float* x, const float* dy, float* dw, Index n, Index h, Index wide, Index c, Index k,
-                             const Index* strides, int pad, int tile, int threads) {
-    const Maps maps{x, n, h, wide, c}, gradient{dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k};
+// dx (N, H, W, C) of dy, which is y's gradient, or, where `which` is not null, that of the pool behind it.
+int steepest_input_gradient(const float* dy, const std::uint8_t* which, const float* w, float* dx, Index n, Index h,
+                            Index wide, Index c, Index k, const Index* strides, int pad, int tile, int threads) {
+    const Maps gradient{dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k, which};
+    const Filters filters{const_cast<float*>(w), c, k, strides[1], strides[0], strides[2], strides[3], false};
+    return input_gradient(gradient, filters, Outputs{dx, h, wide, c}, pad, tile, threads);
+}
+
+// dw (K, C, 3, 3) at the strides given, of x (N, H, W, C) and dy as above.
+int steepest_weight_gradient(const float* x, const float* dy, const std::uint8_t* which, float* dw, Index n, Index h,
+                             Index wide, Index c, Index k, const Index* strides, int pad, int tile, int threads) {
+    const Maps maps{x, n, h, wide, c}, gradient{dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k, which};
     const Filters filters{dw, k, c, strides[0], strides[1], strides[2], strides[3], false};
-    return weight_gradient(maps, gradient, filters, pad, tile, threads);
+    const Index step = which ? 2 : 1;
+    return cheapest(n, gradient.h / step * step, gradient.w / step * step, tile, which != nullptr, [&](const auto& tiles) {
+        return weight_gradient(maps, gradient, filters, tiles, pad, threads);
+    });
 }
 }

@@ -2,8 +2,10 @@
 
 It serves float32 on the CPU with padding 0 or 1, one group, no dilation; for all else, and wherever the compiled part
 is not to be had, PyTorch's own convolution is called. Maps are best in channels_last, others are copied. Winograd's
-method is off the exact sum by about 1e-6 to 1e-5 of the largest output, where PyTorch's is by about 1e-6, and an
-infinity or nan spreads over its tile (up to 4 pixels further). The same input on as many threads gives the same bits.
+method is off the exact sum by about 1e-6 to 2e-5 of the largest output, where PyTorch's is by about 1e-6, and an
+infinity or nan spreads over its tile (up to 6 pixels further). The same input on as many threads gives the same bits.
+
+A max-pool of 2×2 right behind a convolution is computed with it, and what it does not take is not computed at all.
 """
 
 from __future__ import annotations
@@ -12,40 +14,66 @@ import ctypes
 from typing import Any, TypeVar, final
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
-from steepest.kernels.eager import LAST, call, serves, watched
+from steepest.kernels import max_pool
+from steepest.kernels.eager import LAST, as_one_call, call, has_hooks, serves, watched
 from steepest.mistake import Mistake
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def conv3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, padding: int = 1) -> torch.Tensor:
+def conv3x3(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, padding: int = 1, *, pool: bool = False
+) -> torch.Tensor:
     """x (N, C, H, W), weight (K, C, 3, 3), bias (K,) -> (N, K, H + 2·padding - 2, W + 2·padding - 2).
 
-    padding: 0 or 1; without it the maps have at least 3×3 pixels. N may be 0. Differentiable any number of times: what
-    is differentiated again is computed by PyTorch's convolution. Raises Mistake for other shapes.
+    padding: 0 or 1; without it the maps have at least 3×3 pixels. pool: the largest of each 2×2 pixels of that, with
+    sides half as long, of at least 1. N may be 0. Differentiable any number of times: what is differentiated again is
+    computed by PyTorch's operators. Raises Mistake for other shapes.
     """
-    _check(x, weight, bias, padding)
+    _check(x, weight, bias, padding, 2 if pool else 1)
     if 0 in (*x.shape[1:], *weight.shape) or not serves(x, weight, bias):
-        return F.conv2d(x, weight, bias, padding=padding)
-    y: torch.Tensor = _Conv.apply(x, weight, bias, padding)  # type: ignore[no-untyped-call]
-    return y
+        y = F.conv2d(x, weight, bias, padding=padding)
+        return F.max_pool2d(y, 2) if pool else y
+    maps: torch.Tensor = _Conv.apply(x, weight, bias, padding, pool)  # type: ignore[no-untyped-call]
+    return maps
 
 
 @final
 class Conv3x3(nn.Conv2d):
-    """torch.nn.Conv2d, its state_dict and settings, computed by `conv3x3` wherever that serves."""
+    """torch.nn.Conv2d, its state_dict and settings, computed by `conv3x3` wherever that serves.
+
+    Where it knows the pool behind it, it computes that too: its output then says which module has been applied
+    (`pooled_by`), and that module passes it on as it is. Where either has hooks, and wherever PyTorch's operators
+    serve, each computes its own.
+    """
 
     folds = True  # what stands behind it may be absorbed into its weights
+    followed_by: tuple[nn.MaxPool2d, ...] = ()
+    """The pool that alone takes this convolution's output; in a tuple, so that it is no part of this module."""
+
+    def forward(self, input: Any) -> Any:
+        if isinstance(input, fx.Proxy):
+            return as_one_call(self, input)
+        pool = next((one for one in self.followed_by if max_pool.fits(one) and not has_hooks(one, self)), None)
+        # The smallest maps are left to each by itself, so that each says what is wrong with them.
+        if pool is None or not self._serves(input, 4) or not serves(input, self.weight, self.bias):
+            return super().forward(input)
+        y = conv3x3(input, self.weight, self.bias, _padding(self), pool=True)
+        y.pooled_by = pool  # type: ignore[attr-defined]
+        return y
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        known = not watched() and input.dim() == 4 and input.shape[1] == self.in_channels
-        if known and fits(self) and min(input.shape[2:]) >= 3:
+        if self._serves(input, 3):
             return conv3x3(input, weight, bias, _padding(self))
         y: torch.Tensor = super()._conv_forward(input, weight, bias)
         return y
+
+    def _serves(self, x: torch.Tensor, least: int) -> bool:
+        known = not watched() and x.dim() == 4 and x.shape[1] == self.in_channels
+        return known and fits(self) and min(x.shape[2:]) >= least
 
 
 def apply(model: M) -> M:
@@ -70,7 +98,7 @@ def _padding(conv: nn.Conv2d) -> int:
     return 1 if conv.padding in ((1, 1), "same") else 0
 
 
-def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int) -> None:
+def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int, outputs: int) -> None:
     if padding not in (0, 1):
         raise Mistake(f"the padding of a 3×3 convolution is 0 or 1, not {padding!r}")
     if x.dim() != 4 or weight.dim() != 4 or weight.shape[1:] != (x.shape[1], 3, 3):
@@ -80,37 +108,43 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, pad
         raise Mistake(
             f"the bias of {weight.shape[0]} filters has the shape ({weight.shape[0]},), not {tuple(bias.shape)}"
         )
-    least = 3 - 2 * padding
+    least = outputs + 2 - 2 * padding
     if min(x.shape[2:]) < least:
         size = f"{x.shape[2]}×{x.shape[3]}"
         raise Mistake(f"a 3×3 convolution with padding {padding} takes maps of {least}×{least} and more, not {size}")
 
 
 class _Conv(torch.autograd.Function):
-    """Keeps the input where the weights take a gradient, and the weights where the input does."""
+    """Keeps the input where the weights take a gradient, and the weights where the input does; a pool's choice."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int, pool: bool
     ) -> torch.Tensor:
         into_x, into_weight = ctx.needs_input_grad[:2]
-        ctx.save_for_backward(x if into_weight else None, weight if into_x else None)
+        y, which = _forward(x, weight, bias, padding, pool=pool, chosen=any(ctx.needs_input_grad))
+        ctx.save_for_backward(x if into_weight else None, weight if into_x else None, which)
         ctx.shapes = x.shape, weight.shape
         ctx.strides = weight.stride()
         ctx.padding = padding
-        y = _forward(x, weight, bias, padding, turned=False)
         return y if x.is_contiguous(memory_format=LAST) or weight.is_contiguous(memory_format=LAST) else y.contiguous()
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         dy = gradients[0].resolve_neg()
-        x, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad
+        x, weight, which = ctx.saved_tensors
+        needs, shapes, padding = ctx.needs_input_grad, ctx.shapes, ctx.padding
         if torch.is_grad_enabled():
-            return (*_differentiable(dy, x, weight, ctx.shapes, ctx.padding, needs[:3]), None)
-        dx = _forward(dy, weight, None, 2 - ctx.padding, turned=True) if needs[0] else None
-        dw = _weight_gradient(x, dy, ctx.shapes[1], ctx.strides, ctx.padding) if needs[1] else None
-        return dx, dw, dy.sum((0, 2, 3)) if needs[2] else None, None
+            if which is not None:
+                sides = [side + 2 * padding - 2 for side in shapes[0][2:]]
+                dy = max_pool.unpooled(
+                    dy, _unpacked(which, dy.shape[1]), torch.Size([shapes[0][0], shapes[1][0], *sides])
+                )
+            return (*_differentiable(dy, x, weight, shapes, padding, needs[:3]), None, None)
+        dy = dy.contiguous(memory_format=LAST)
+        dx = _input_gradient(dy, weight, shapes[0], padding, which) if needs[0] else None
+        dw = _weight_gradient(x, dy, shapes[1], ctx.strides, padding, which) if needs[1] else None
+        return dx, dw, dy.sum((0, 2, 3)) if needs[2] else None, None, None
 
 
 def _differentiable(
@@ -132,19 +166,41 @@ def _differentiable(
 
 
 def _forward(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int, turned: bool, tile: int = 0
-) -> torch.Tensor:
-    """The convolution, or, `turned`, its adjoint: with filters turned by 180 degrees and channels exchanged."""
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: int,
+    *,
+    pool: bool = False,
+    chosen: bool = False,
+    tile: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The convolution, or its pool and, where that is asked for, which of four pixels each number is: two bits each."""
     x = x.contiguous(memory_format=LAST)
-    strides = weight.stride()
-    if turned:
-        strides = (strides[1], strides[0], *strides[2:])
     n, c, h, w = x.shape
-    k = weight.shape[1 if turned else 0]
-    y = torch.empty((n, k, h + 2 * padding - 2, w + 2 * padding - 2), memory_format=LAST)
+    k = weight.shape[0]
+    sides = [(side + 2 * padding - 2) // (2 if pool else 1) for side in (h, w)]
+    y = torch.empty((n, k, *sides), dtype=x.dtype, memory_format=LAST)
+    which = torch.empty((n, *sides, -(-k // 16)), dtype=torch.int32) if pool and chosen else None
     bias = None if bias is None else bias.contiguous()
-    call("steepest_conv", x, weight, bias, y, n, h, w, c, k, _four(strides), turned, padding, tile)
-    return y
+    call("steepest_conv", x, weight, bias, y, which, n, h, w, c, k, _four(weight.stride()), padding, pool, tile)
+    return y, which
+
+
+def _input_gradient(
+    dy: torch.Tensor,
+    weight: torch.Tensor,
+    shape: torch.Size,
+    padding: int,
+    which: torch.Tensor | None = None,
+    tile: int = 0,
+) -> torch.Tensor:
+    dy = dy.contiguous(memory_format=LAST)
+    n, c, h, w = shape
+    dx = torch.empty(shape, dtype=dy.dtype, memory_format=LAST)
+    k = weight.shape[0]
+    call("steepest_input_gradient", dy, which, weight, dx, n, h, w, c, k, _four(weight.stride()), padding, tile)
+    return dx
 
 
 def _weight_gradient(
@@ -153,13 +209,20 @@ def _weight_gradient(
     shape: torch.Size,
     strides: tuple[int, ...],
     padding: int,
+    which: torch.Tensor | None = None,
     tile: int = 0,
 ) -> torch.Tensor:
     x, dy = x.contiguous(memory_format=LAST), dy.contiguous(memory_format=LAST)
     n, c, h, w = x.shape
-    dw = torch.empty(shape, memory_format=LAST if strides[1] == 1 else torch.contiguous_format)
-    call("steepest_weight_gradient", x, dy, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
+    dw = torch.empty(shape, dtype=x.dtype, memory_format=LAST if strides[1] == 1 else torch.contiguous_format)
+    call("steepest_weight_gradient", x, dy, which, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
     return dw
+
+
+def _unpacked(which: torch.Tensor, channels: int) -> torch.Tensor:
+    """As bytes, (N, H, W, channels)."""
+    pairs = which[..., None] >> torch.arange(0, 32, 2) & 3
+    return pairs.flatten(3)[..., :channels].to(torch.uint8)
 
 
 def _four(strides: tuple[int, ...]) -> ctypes.Array[ctypes.c_int64]:

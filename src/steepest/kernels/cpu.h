@@ -36,6 +36,8 @@ constexpr int L = 4;
 typedef float Vec __attribute__((vector_size(L * sizeof(float))));
 typedef float Loose __attribute__((vector_size(L * sizeof(float)), aligned(4), may_alias));
 
+constexpr Index up(Index value, Index step) { return (value + step - 1) / step; }  // in steps, rounded up
+
 #define INLINE inline __attribute__((always_inline))
 #define IN_PLACE __attribute__((always_inline))  // of a lambda
 
@@ -59,6 +61,9 @@ INLINE Vec load_first(const float* p, Index count) {
     std::memcpy(lanes, p, count * sizeof(float));
     return load(lanes);
 }
+
+// The same, for a place where it is seldom needed.
+[[maybe_unused]] __attribute__((noinline)) Vec load_few(const float* p, Index count) { return load_first(p, count); }
 
 // ---- Threads.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.modules import module as hooked
 
 from steepest.kernels.library import library, once
 
@@ -38,6 +39,13 @@ def watched() -> bool:
         or torch.autograd.forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0
     )
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Whether anybody looks at what goes into or comes out of one of these modules."""
+    kinds = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+    everywhere = any(getattr(hooked, f"_global{kind}") for kind in kinds)
+    return everywhere or any(getattr(module, kind) for module in modules for kind in kinds)
 
 
 def call(name: str, *given: Any) -> None:

@@ -12,11 +12,16 @@ from steepest.kernels.eager import LAST, as_one_call, call, serves
 
 @final
 class MaxPool2x2(nn.MaxPool2d):
-    """torch.nn.MaxPool2d(2), computed by the compiled kernel wherever that serves."""
+    """torch.nn.MaxPool2d(2), computed by the compiled kernel wherever that serves.
+
+    It passes on what the convolution before it has pooled.
+    """
 
     def forward(self, input: Any) -> Any:
         if isinstance(input, fx.Proxy):
             return as_one_call(self, input)
+        if getattr(input, "pooled_by", None) is self:
+            return input.view_as(input)  # another tensor, which does not say so
         maps = fits(self) and serves(input) and input.dim() == 4 and min(input.shape[2:]) >= 2 and input.numel() > 0
         if maps and input.is_contiguous(memory_format=LAST):
             return _Pool.apply(input)  # type: ignore[no-untyped-call]
@@ -46,14 +51,14 @@ class _Pool(torch.autograd.Function):
         (which,) = ctx.saved_tensors
         n, c, h, w = ctx.shape
         if torch.is_grad_enabled():
-            return (_differentiable(gradients[0], which, ctx.shape),)
+            return (unpooled(gradients[0], which, ctx.shape),)
         dy = gradients[0].resolve_neg().contiguous(memory_format=LAST)
         dx = torch.empty(ctx.shape, dtype=dy.dtype, memory_format=LAST)
         call("steepest_pool_backward", dy, which, dx, n, h, w, c)
         return (dx,)
 
 
-def _differentiable(dy: torch.Tensor, which: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def unpooled(dy: torch.Tensor, which: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """The gradient by PyTorch's operator, which can be differentiated again; of the input it wants the shape alone."""
     one = which.permute(0, 3, 1, 2).long()
     rows = 2 * torch.arange(one.shape[2])[:, None] + one // 2

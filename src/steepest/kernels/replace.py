@@ -1,4 +1,7 @@
-"""Gives the pools, norms and activations of a network the classes that the compiled kernels compute."""
+"""Gives the pools, norms and activations of a network the classes that the compiled kernels compute.
+
+A norm learns of the activation behind it, and a compiled convolution of its pool.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import fx, nn
 
 from steepest.kernels.activation import OURS
 from steepest.kernels.batch_norm import BatchNorm2d
+from steepest.kernels.conv3x3 import Conv3x3
 from steepest.kernels.max_pool import MaxPool2x2, fits
 
 M = TypeVar("M", bound=nn.Module)
@@ -26,9 +30,10 @@ def apply(model: M) -> M:
             module.__class__ = MaxPool2x2
         elif ours := compiled(module):
             module.__class__ = ours
-    for norm, activation in followed:
-        norm.__class__ = BatchNorm2d
-        norm.followed_by = (activation,)  # type: ignore[assignment]
+    for one, other in followed:
+        if isinstance(one, nn.BatchNorm2d):
+            one.__class__ = BatchNorm2d
+        one.followed_by = (other,)  # type: ignore[assignment]
     return model
 
 
@@ -39,15 +44,16 @@ def compiled(module: nn.Module) -> type[nn.Module] | None:
 
 
 def pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """The batch norms whose output is taken by an activation and by nobody else, each with it.
+    """The batch norms whose output an activation takes and nobody else, each with it; convolutions and their pools so.
 
     This is read from the network's graph, in training and in evaluation; a network that has none has no pairs.
     """
     modules = dict(model.named_modules())
-    if not any(type(module) is nn.BatchNorm2d for module in modules.values()):
+    kinds = {type(module) for module in modules.values()}
+    if nn.BatchNorm2d not in kinds and not {Conv3x3, nn.MaxPool2d} <= kinds:
         return []  # nothing to read a graph for
     names = _pairs(model, training=True) & _pairs(model, training=False)
-    return [(modules[norm], modules[activation]) for norm, activation in sorted(names)]
+    return [(modules[one], modules[other]) for one, other in sorted(names)]
 
 
 def _pairs(model: nn.Module, training: bool) -> set[tuple[str, str]]:
@@ -61,14 +67,19 @@ def _pairs(model: nn.Module, training: bool) -> set[tuple[str, str]]:
     calls = [str(node.target) for node in nodes]
     found = set()
     for node in nodes:
-        norm, activation = node.args[0] if node.args else None, str(node.target)
-        if not isinstance(norm, fx.Node) or norm.op != "call_module" or len(norm.users) != 1 or len(node.args) != 1:
+        one, other = node.args[0] if node.args else None, str(node.target)
+        if not isinstance(one, fx.Node) or one.op != "call_module" or len(one.users) != 1 or len(node.args) != 1:
             continue
-        names = str(norm.target), activation
-        known = type(modules[names[0]]) is nn.BatchNorm2d and compiled(modules[names[1]]) is not None
-        if known and calls.count(names[0]) == 1 and not node.kwargs:
+        names = str(one.target), other
+        if _fit(modules[names[0]], modules[names[1]]) and calls.count(names[0]) == 1 and not node.kwargs:
             found.add(names)
     return found
+
+
+def _fit(one: nn.Module, other: nn.Module) -> bool:
+    if type(one) is nn.BatchNorm2d:
+        return compiled(other) is not None
+    return type(one) is Conv3x3 and type(other) is nn.MaxPool2d and fits(other)
 
 
 class _Tracer(fx.Tracer):

@@ -1,0 +1,232 @@
+// Maps, the tiles into which they are cut, and a block of tiles on its way through a transform.
+
+#pragma once
+
+#include "winograd.h"
+
+namespace {
+
+// ---- Which of four pixels is the largest, from 0 to 3: 2 bits for each channel, each pixel's in words for 16 channels.
+
+constexpr Index choice_bytes(Index channels) { return up(channels, 16) * 4; }
+
+typedef std::int32_t Choice __attribute__((vector_size(L * sizeof(std::int32_t))));
+using Packed = std::conditional_t<L == 16, std::uint32_t, std::conditional_t<L == 8, std::uint16_t, std::uint8_t>>;
+
+// The bits of each lane, if all lanes chose `one`; for 4, which nobody can choose, others.
+INLINE Choice bits(std::int32_t one) {
+    Choice made;
+    for (int l = 0; l < L; l++) made[l] = one < 4 ? std::int32_t(std::uint32_t(one) << 2 * l) : -1;
+    return made;
+}
+
+struct Choices {
+    Choice all[5] = {bits(0), bits(1), bits(2), bits(3), bits(4)}, mask = bits(3);
+
+    // Which lanes of those packed at p have chosen `one`.
+    INLINE Choice are(const std::uint8_t* p, int one) const {
+        Packed packed;
+        std::memcpy(&packed, p, sizeof packed);
+        return ((Choice{} + std::int32_t(packed)) & mask) == all[one];
+    }
+};
+
+// Packs what are bits(choice) in each lane.
+INLINE void pack_choices(std::uint8_t* p, const Choice& chosen) {
+    std::int32_t lanes[L];
+    std::memcpy(lanes, &chosen, sizeof lanes);
+    for (int step = L / 2; step; step /= 2)
+        for (int l = 0; l < step; l++) lanes[l] |= lanes[l + step];
+    const Packed packed = static_cast<Packed>(lanes[0]);
+    std::memcpy(p, &packed, sizeof packed);
+}
+
+// ---- Maps (N, H, W, C). With `which`, data is the gradient of the largest of each 2×2 pixels, (N, H/2, W/2, C), and
+// `which` says where each was: the maps' own numbers are that gradient there and 0 elsewhere.
+
+struct Maps {
+    const float* data;
+    Index n, h, w, c;
+    const std::uint8_t* which = nullptr;
+};
+
+// A side of a map in long pieces, then short ones.
+struct Cut {
+    Index large, small, longs, count;
+    Index start(Index piece) const { return large * piece - (large - small) * std::max<Index>(0, piece - longs); }
+    Index size(Index piece) const { return piece < longs ? large : small; }
+    Index products() const { return longs * (large + 2) + (count - longs) * (small + 2); }
+};
+
+// The cut with the fewest products; `only`: of pieces of that size alone, if they fit. even: no piece starts at an odd pixel.
+template <class Family>
+Cut cut(Index length, int only, bool even) {
+    constexpr Index large = Family::LARGE, small = Family::SMALL;
+    if (only == large || (only == small && !(even && small % 2)))
+        return {large, small, only == large ? up(length, only) : 0, up(length, only)};
+    Cut best{};
+    for (Index shorts = 0; shorts <= (even && small % 2 ? 1 : large); shorts++) {
+        const Index longs = up(std::max<Index>(0, length - small * shorts), large);
+        const Cut one{large, small, longs, longs + shorts};
+        if (!shorts || one.products() < best.products()) best = one;
+    }
+    return best;
+}
+
+// Maps of h×w outputs cut into tiles.
+template <class Family_>
+struct Tiles {
+    using Family = Family_;
+    Cut rows, columns;
+    Index count, maps;
+    Tiles(Index n, Index h, Index w, int only, bool even)
+        : rows(cut<Family>(h, only, even)), columns(cut<Family>(w, only, even)), count(n * rows.count * columns.count), maps(n) {}
+
+    // Of a pair of channels, what the transform of its weights costs included.
+    Index cost() const { return maps * rows.products() * columns.products() + 16 * Family::FREQUENCIES; }
+};
+
+// Calls body(tiles) with the family of tiles that makes them cheapest; `only` 3 or 4: with tiles of that size alone, 6: with
+// 6s and 4s.
+template <class F>
+int cheapest(Index n, Index h, Index w, int only, bool even, F&& body) {
+    const Tiles<Family<4, 3>> small(n, h, w, only, even);
+    const Tiles<Family<6, 4>> large(n, h, w, 0, even);
+    return (only ? only == 6 : large.cost() < small.cost()) ? body(large) : body(small);
+}
+
+constexpr Index MOST_TILES = 48;  // of a block
+
+// Some tiles, those of one size together: large×small outputs, then large×large, small×large and small×small. So the
+// tiles that have a frequency are one range, whichever it is.
+template <class Family>
+struct Block {
+    struct Tile {
+        Index map, row, column;  // of its first output
+    } tiles[MOST_TILES];
+    Index starts[5] = {};
+
+    Block(const Tiles<Family>& all, Index from, Index to) {
+        const Index a_map = all.rows.count * all.columns.count;
+        auto size = [&](Index row, Index column) {
+            return row < all.rows.longs ? Index(column < all.columns.longs) : 3 - (column < all.columns.longs);
+        };
+        for (int placing = 0; placing < 2; placing++) {
+            Index map = from / a_map, row = from % a_map / all.columns.count, column = from % all.columns.count;
+            Index next[4] = {starts[0], starts[1], starts[2], starts[3]};
+            for (Index t = from; t < to; t++) {
+                const Index kind = size(row, column);
+                if (placing)
+                    tiles[next[kind]++] = {map, all.rows.start(row), all.columns.start(column)};
+                else
+                    starts[kind + 1]++;
+                if (++column < all.columns.count) continue;
+                column = 0;
+                if (++row < all.rows.count) continue;
+                row = 0;
+                map++;
+            }
+            if (!placing)
+                for (int i = 1; i < 5; i++) starts[i] += starts[i - 1];
+        }
+    }
+
+    // The tiles that have this frequency.
+    Index first(int f) const { return Family::shared(f % Family::SIDE) ? 0 : starts[1]; }
+    Index last(int f) const {
+        if (!Family::shared(f / Family::SIDE)) return starts[2];
+        return starts[Family::shared(f % Family::SIDE) ? 4 : 3];
+    }
+
+    // body(height, width, first, last) for each size of tile.
+    template <class F>
+    INLINE void sizes(F&& body) const {
+        using Large = std::integral_constant<int, Family::LARGE>;
+        using Small = std::integral_constant<int, Family::SMALL>;
+        if (starts[1] > starts[0]) body(Large{}, Small{}, starts[0], starts[1]);
+        if (starts[2] > starts[1]) body(Large{}, Large{}, starts[1], starts[2]);
+        if (starts[3] > starts[2]) body(Small{}, Large{}, starts[2], starts[3]);
+        if (starts[4] > starts[3]) body(Small{}, Small{}, starts[3], starts[4]);
+    }
+};
+
+// Where the pixels of a piece of a map stand: outside the map `zeros`, or, of a pool's gradient, a choice that nobody made.
+template <int HIGH, int WIDE, bool pooled>
+struct Piece {
+    const float* pixel[HIGH][WIDE];
+    const std::uint8_t* which[HIGH][pooled ? WIDE : 1];
+    int choice[HIGH][pooled ? WIDE : 1];
+    Index last = 0;  // of its pixels in memory
+
+    void find(const Maps& x, Index map, Index top, Index left, const float* zeros) {
+        constexpr Index step = pooled ? 2 : 1;
+        const Index h = x.h / step, w = x.w / step;
+        for (int i = 0; i < HIGH; i++)
+            for (int j = 0; j < WIDE; j++) {
+                const Index row = top + i, column = left + j;
+                const bool inside = row >= 0 && row < h * step && column >= 0 && column < w * step;
+                const Index at = inside ? (map * h + row / step) * w + column / step : 0;
+                pixel[i][j] = inside || pooled ? x.data + at * x.c : zeros;
+                if constexpr (pooled) {
+                    which[i][j] = x.which + at * choice_bytes(x.c);
+                    choice[i][j] = inside ? row % 2 * 2 + column % 2 : 4;
+                }
+                if (inside) last = at;
+            }
+    }
+
+    // A group of the channels of pixel (i, j); count: as many of them as there are.
+    INLINE Vec read(int i, int j, Index group, Index count, const Choices& choices) const {
+        const float* p = pixel[i][j] + group * L;
+        const Vec value = count == L ? load(p) : load_few(p, count);
+        if constexpr (!pooled) return value;
+        return choices.are(which[i][j] + group * (L / 4), choice[i][j]) ? value : Vec{};
+    }
+};
+
+template <class Family, template <int, int> class Of, bool pooled>
+void transform(const Maps& x, const Block<Family>& block, Index pad, Index first, Index stop, const float* zeros, float* to,
+               Index slab, Index lane) {
+    constexpr int LARGE = Family::LARGE;
+    const Index whole = x.c / L, rest = x.c % L, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
+    const Choices choices;
+    block.sizes([&](auto high, auto wide, Index from, Index end) {
+        using Rows = Of<LARGE, high>;
+        using Columns = Of<LARGE, wide>;
+        Piece<Rows::columns, Columns::columns, pooled> next;
+        auto find = [&](Index t) {
+            const auto [map, row, column] = block.tiles[t];
+            next.find(x, map, row - pad, column - pad, zeros);
+        };
+        find(from);
+        for (Index t = from; t < end; t++) {
+            const auto piece = next;
+            if (t + 1 < end) find(t + 1);
+            float* out = to + t * L;
+            auto group = [&](Index g, auto count) IN_PLACE {
+                both_sides<Rows, Columns>(
+                    [&](int i, int j) IN_PLACE {
+                        __builtin_prefetch(next.pixel[i][j] + g * L);
+                        return piece.read(i, j, g, count, choices);
+                    },
+                    [&](int i, int j, Vec v) IN_PLACE {
+                        const int f = place<LARGE, high>(i) * Family::SIDE + place<LARGE, wide>(j);
+                        store(out + f * slab + (g - first) * lane, v);
+                    });
+            };
+            for (Index g = first; g < std::min(stop, whole); g++) group(g, std::integral_constant<Index, L>{});
+            // A whole vector may be read where it ends within the maps, though it has channels of the next pixel.
+            if (rest && stop > whole) group(whole, (pixels - piece.last) * x.c < (whole + 1) * L ? rest : L);
+        }
+    });
+}
+
+// Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
+// outside the map. Of the groups [first, stop): frequency f of tile t, group g goes to
+// out[f·slab + (g - first)·lane + t·L]. Lanes past the last channel hold anything.
+template <template <int, int> class Of, class Family, class... Rest>
+void transform(const Maps& x, const Block<Family>& block, Rest... rest) {
+    x.which ? transform<Family, Of, true>(x, block, rest...) : transform<Family, Of, false>(x, block, rest...);
+}
+
+}  // namespace
