@@ -89,7 +89,7 @@ def test_only_what_follows_the_recipes_rate_rises_in_a_range_test(tmp_path, monk
         return 1.0
 
     monkeypatch.setattr(loop, "step", step)
-    recipe = load("quick").replace(optimizer="muon:bias_lr=2,head_lr=0.5", lr=0.3)
+    recipe = load("quick").replace(optimizer="muon:bias_lr=2,head_lr=0.5", lr=0.3, schedule="triangular:start=0.2")
     figures(errands.do(job(tmp_path, recipe=recipe, data="digits", kind="range", low=0.01, high=1.0, steps=10)))
     rates = [0.01 * 100 ** (t / 9) for t in range(10)]
     for column, first in zip(zip(*seen, strict=True), seen[0], strict=True):

@@ -9,12 +9,15 @@ import signal
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from torch import nn
 
 from steepest import recipes, stats, techniques
 from steepest.experiments import tune as room
+from steepest.experiments.asks import pruning
+from steepest.experiments.conduct import conducting, prepare
 from steepest.experiments.study import Study
 from steepest.experiments.tune import coordinates, default_space, momentum_of, tune
 from steepest.mistake import Failure, Mistake
@@ -261,6 +264,21 @@ def test_halving_ends_what_is_bad_early_and_trains_the_rest_with_every_seed(made
     assert len(executor.trained) == 30 + 2 * len(whole)
     told = [trial.intermediate_values for trial in study.ledger.study().trials]
     assert max(map(len, told)) == 16, "what was measured on the way is in the ledger"
+
+
+def test_where_it_began_is_never_ended_early(made):
+    class Strict(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return True
+
+    made(hill)
+    with conducting(*prepare("tune", "digits", LAB, 1, {})) as conductor:
+        heard = pruning(conductor, Strict(), {"lr": 0.1})
+        start, other = conductor.add({"lr": 0.1}, 0), conductor.add({"lr": 0.2}, 0)
+        assert heard(other, {"epoch": 1.0, "val_accuracy": 0.9})
+        assert not heard(start, {"epoch": 1.0, "val_accuracy": 0.9})
+        assert not heard(other, {"epoch": 0.5, "val_accuracy": 0.9}), "less than an epoch tells nothing"
+        assert not heard(other, {"epoch": 2.0, "train_loss": 0.9}), "nor what was not measured"
 
 
 def test_the_penalty_rule_sets_the_weight_and_weights_around_it_are_tried(made):
