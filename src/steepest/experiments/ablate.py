@@ -290,7 +290,8 @@ class Ablation:
         notes = [
             f"Bought: {figure} {bought}, over paired seeds; above 0 it helps. Seconds: training time with it minus "
             "without it; above 0 it costs.",
-            f"Intervals hold at 95 % for all {many} differences at once (Bonferroni){looked}; p is by Holm.",
+            f"Intervals hold at 95 % for all {many} differences at once (Bonferroni){looked}. p is by Holm, who tells "
+            "some differences from none whose intervals still hold 0.",
             contrasts.definition(self.rule),
             "The trainings of a seed ran next to each other, which of them first changing from seed to seed."
             + shared[self.conductor.how.on],
