@@ -254,6 +254,8 @@ def test_trainings_may_differ_in_anything(circles):
         (RECIPE, Request()),
         (RECIPE.replace(model="mlp:hidden=7"), Request()),
         (RECIPE.replace(batch_size=30), Request(seed=5)),
+        (RECIPE.replace(use=["mse"]), Request()),
+        (RECIPE.replace(use=["dropout"]), Request()),
         (RECIPE.replace(epochs=1, optimizer="adam", val_fraction=0.3), Request()),
     ]
     same(asked, circles)
