@@ -18,7 +18,8 @@ MOST = 1_000_000
 
 def sd_limit(sd: float, freedom: int, confidence: float = 0.8) -> float:
     """The upper limit of a standard deviation of which `sd` was seen with `freedom` degrees of freedom (n - 1 of a
-    pilot of n; of pilots pooled, the sum, or less where they share a side). It lies above the true one with chance `confidence`.
+    pilot of n; of pilots pooled, the sum, or less where they share a side). It lies above the true one with chance
+    `confidence`.
 
     sd · √(freedom / quantile of χ² at 1 - confidence). With the sd itself about half of all plans find less than they
     say; with the limit at 80 % a fifth do, which is the usual choice: higher confidence costs many more seeds (a pilot
