@@ -16,7 +16,7 @@ import typer
 
 from .cli_experiments import ablate, find_lr, sweep, tune
 from .cli_report import compare, report
-from .cli_show import printable, show_card, show_plot, show_result, show_rows, show_technique
+from .cli_show import printable, show_card, show_plot, show_result, show_rows, show_studies, show_technique, show_trials
 from .cli_use import Json, data, evaluate, export, predict
 from .mistake import Failure, Mistake
 from .run import Run
@@ -86,13 +86,18 @@ def _show(run: Run, as_json: bool) -> None:
 
 @app.command(epilog="Example: steepest runs --out runs")
 def runs(
-    out: Annotated[Path, typer.Option(help="The folder of run folders.")] = Path("runs"), as_json: Json = False
+    out: Annotated[Path, typer.Option(help="A folder of runs or of studies, or a study.")] = Path("runs"),
+    as_json: Json = False,
 ) -> None:
-    """List the runs in a folder."""
+    """List the runs in a folder, the studies in one, or the trainings of a study."""
+    if (out / "study.json").is_file():
+        return show_trials(out, as_json)
+    if studies := sorted(path.parent for path in out.glob("[!.]*/study.json")):
+        return show_studies(studies, as_json)
     found = [Run(path.parent) for path in sorted(out.glob("[!.]*/run.json"))]
     rows = [run.result if run.done else {"run": str(run.path), "ended": None} for run in found]
     columns = ("run", "data", "recipe", "epochs", "val_accuracy", "test_accuracy", "ended")
-    show_rows(rows, columns, as_json, "runs")
+    return show_rows(rows, columns, as_json, "runs")
 
 
 @app.command(epilog="Example: steepest techniques one_cycle --plot")

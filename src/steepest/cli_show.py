@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+MANY = 500
+"""Of more rows than this, columns are as wide as they are: fitting them to the terminal would take seconds."""
 
 
 def show_json(fields: dict[str, Any]) -> None:
@@ -103,6 +107,12 @@ def show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: boo
     if as_json:
         show_json({name: rows})
         return
+    if len(rows) > MANY:
+        cells = [columns, *(tuple(_cell(row.get(column)).replace("\n", " ") for column in columns) for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -115,6 +125,45 @@ def show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: boo
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=100_000)
     console.print(table)
+
+
+def show_trials(path: Path, as_json: bool) -> None:
+    """The trainings of a study."""
+    from .experiments.study import Study
+
+    study = Study.open(path)
+    figure, trials = study.about["figure"], study.trials()
+    if as_json:
+        return show_json({"study": str(path), "trials": [vars(trial) for trial in trials]})
+    names = dict.fromkeys(name for trial in trials for name in trial.settings)
+    rows = [
+        {"trial": trial.number, "seed": trial.seed, "state": trial.state, "run": trial.run, "problem": trial.problem}
+        | {name: trial.settings.get(name) for name in names}
+        | {name: trial.figures.get(name) for name in (figure, "train_s")}
+        for trial in trials
+    ]
+    columns = ("trial", *names, "seed", "state", figure, "train_s", "run")
+    return show_rows(rows, columns + (("problem",) if any(row["problem"] for row in rows) else ()), False, "trials")
+
+
+def show_studies(paths: list[Path], as_json: bool) -> None:
+    """Studies, each with how many of its trainings are done and have failed."""
+    from .experiments.study import Study
+    from .mistake import Mistake
+
+    rows = []
+    for path in paths:
+        row: dict[str, Any] = {"study": str(path)}
+        try:
+            study = Study.open(path)
+            states = [trial.state for trial in study.trials()]
+            row |= {"kind": study.about["kind"], "data": study.about["data"], "recipe": study.about["recipe"]["name"]}
+            row |= {"trials": len(states), "done": states.count("done"), "failed": states.count("failed")}
+        except Mistake as mistake:
+            row["problem"] = str(mistake)
+        rows.append(row)
+    columns = ("study", "kind", "data", "recipe", "trials", "done", "failed")
+    show_rows(rows, columns + (("problem",) if any("problem" in row for row in rows) else ()), as_json, "studies")
 
 
 def show_comparisons(found: dict[str, Any]) -> None:

@@ -175,3 +175,10 @@ def test_a_recipe_of_ones_own_may_be_swept(here, tmp_path):
     recipe = load("lab").replace(name="mine", epochs=1, min_steps=0, model="mlp", width=None)
     study = sweep("circles", recipe=recipe, grid={"lr": [0.1]}, threads=1, out=str(tmp_path))
     assert study.path.name == "circles-mine-sweep" and study.trials()[0].state == "done"
+
+
+def test_what_cannot_be_together_in_a_grid_too_large_to_check_is_told_as_failed(here, tmp_path, monkeypatch):
+    monkeypatch.setattr("steepest.experiments.sweep.CHECKED", 1)
+    study = sweep("circles", grid={"swa": [False, True], "ema": [False, True]}, out=str(tmp_path), **TINY)
+    assert [trial.state for trial in study.trials()] == ["done", "done", "done", "failed"]
+    assert "ema" in study.trials()[3].problem and here.trained == [0, 1, 2]

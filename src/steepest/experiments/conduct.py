@@ -13,7 +13,7 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ..train.request import ask
 from . import settings
 from .executors import Executor, refused
 from .executors.local import Local
-from .ledger import DONE, FAILED, RUNNING, Ledger, Trial
+from .ledger import DONE, FAILED, RUNNING, Ledger, Trial, without_password
 from .settings import Settings
 from .study import LEDGER, Asked, Study
 from .worker import came_to
@@ -73,6 +73,8 @@ def prepare(kind: str, data: str | Path, recipe: str | Path | Recipe, seeds: int
     figure, test = options.pop("figure", None), bool(options.pop("test", False))
     if type(seeds) is not int or not 1 <= seeds <= 10_000:
         raise Mistake(f"seeds is the number of trainings of each setting, from 1 to 10000: got {seeds!r}")
+    if how.storage is not None:
+        without_password(how.storage)
     found, request = ask(data, recipe, threads=how.threads, **options)
     figure = figure or ("val_loss" if Path(request.data).name.startswith("reg_") else "val_accuracy")
     if str(figure).startswith("test"):
@@ -211,8 +213,8 @@ class Conductor:
     def train(self, asked: Iterable[tuple[Settings, int]]) -> list[Trial]:
         """Trains what was not trained yet; gives every trial that was asked for, once each, in that order."""
         keys: dict[str, None] = {}
-        left = None
-        if not isinstance(asked, Iterator):
+        left = len(asked) if isinstance(asked, Sized) else None
+        if isinstance(asked, Sized) and self.known:
             left = len(self.unfinished) + sum(settings.key(*each) not in self.known for each in asked)
 
         def rest() -> Iterator[Trial]:
@@ -259,8 +261,13 @@ class Conductor:
             run = self.study.run(trial)
             if run is not None and run.done:
                 self.end(trial, came_to(run))
-            else:
-                yield trial
+                continue
+            try:
+                settings.apply(self.asked.recipe, trial.settings)
+            except Mistake as mistake:  # one of a grid too large to be checked whole
+                self.end(trial, {"state": FAILED, "figures": {}, "run": None, "problem": str(mistake)})
+                continue
+            yield trial
 
     def _told(self) -> list[dict[str, Any]]:
         """What the trainings tell of points and ends. Raises what keeps all of them from going on."""

@@ -205,12 +205,13 @@ class Draws:
         return drawn(self.recipe, name, between(values, share))
 
 
-def check_axes(recipe: Recipe, axes: Space | Mapping[str, Sequence[Any]]) -> None:
-    """Raises Mistake where an axis is empty or no setting of the recipe, or one of its values alone cannot be."""
+def check_axes(recipe: Recipe, axes: Space | Mapping[str, Sequence[Any]], values: bool = True) -> None:
+    """Raises Mistake where an axis is empty or no setting of the recipe, or one of its values alone cannot be; with
+    `values` False only the first one is looked at."""
     check_space(axes)
-    for name, values in axes.items():
-        whole = isinstance(values, tuple) and _is_whole(recipe, name)
-        for value in values[:2] if isinstance(values, tuple) else values:
+    for name, given in axes.items():
+        whole = isinstance(given, tuple) and _is_whole(recipe, name)
+        for value in given[:2] if isinstance(given, tuple) else given if values else given[:1]:
             apply(recipe, {name: round(float(value)) if whole else value})
 
 
