@@ -2,10 +2,11 @@
 
     python bench/ledger.py [--trials 10000] [--json]
 
-A ledger on SQLite, as every study has one, is told of the trials as a sweep tells it: each is added, and its figures are
+A ledger on SQLite, as every study has one, is told of trials as a sweep tells it: each is added, and its figures are
 told. The clock of `add and tell` is around those two, in blocks of 500. Then real commands are timed from the start of
-the process to its end: `steepest runs` lists the study's trials, `steepest sweep` with all of them done goes on (and
-reports the rows, as it always does), and `rows` reads the study and computes the rows in a fresh process.
+the process to its end: `steepest runs` lists the study's trials, `steepest report` writes its page (the trials have no
+run folders, so no curves), `steepest sweep` with all of them done goes on (and shows the rows, as it always does), and
+`rows` reads the study and computes the rows in a fresh process.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def main() -> None:
             "trials": asked.trials,
             "add_and_tell_per_s": {"median": float(np.median(speeds)), "first": speeds[0], "last": speeds[-1]},
             "list_s": timed([*steepest, "runs", "--out", str(path)]),
+            "report_s": timed([*steepest, "report", str(path)]),
             "rows_s": timed([sys.executable, "-c", ROWS, str(path)]),
             "go_on_s": timed([*steepest, *again, "--yes"]),
             "machine": machine(),

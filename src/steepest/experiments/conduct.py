@@ -30,6 +30,8 @@ from .settings import Settings
 from .study import LEDGER, Asked, Study
 from .worker import came_to
 
+LANES, STACK = 16, 256
+"""So many trainings may be lanes, which have no run folders; and the most of one stack."""
 MANY = 1000
 """More trainings than this are begun only when the person said yes to their cost."""
 Heard = Callable[[Trial, Point], bool]
@@ -224,8 +226,29 @@ class Conductor:
                 if key not in self.known:
                     yield self.add(each, seed)
 
-        self.run(rest(), left=left)
+        with self._stacked(left):
+            self.run(rest(), left=left)
         return [self.known[key] for key in keys]
+
+    @contextlib.contextmanager
+    def _stacked(self, left: int | None) -> Iterator[None]:
+        """Within, trainings are lanes, many at once in one worker on all cores, where that is sooner; nobody chose
+        another way, and nothing is asked of them that lanes do not give."""
+        free = self.how.workers is None and self.how.threads is None and not self.asked.request.test
+        local = self.executor
+        if not (isinstance(local, Local) and free and left is not None and left >= LANES) or not local.lanes(
+            _example(self.asked) | {"fingerprint": self.fingerprint}, left
+        ):
+            yield
+            return
+        before = (local.slots, self.threads, self.stack, self.shared)
+        local.slots, self.threads, self.stack, self.shared = 1, cores(), STACK, True
+        if self.how.show:
+            sys.stderr.write(f"{left:,} trainings, many at once\n")
+        try:
+            yield
+        finally:
+            local.slots, self.threads, self.stack, self.shared = before
 
     def add(self, each: Mapping[str, Any], seed: int, params: Mapping[str, Any] | None = None) -> Trial:
         """A new trial in the ledger, about to be trained."""

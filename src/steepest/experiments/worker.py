@@ -1,12 +1,13 @@
 """One process that trains the trials it is sent: JSON lines in, JSON lines out.
 
-In: ``{"train": [job, …]}`` (one job, or many for one stack), ``{"build": job}``, ``{"time": seconds, "threads": n}``,
-``{"stop": number}``. A job has the trial's `number`, its `recipe` and its `request` as plain data, and the
-`fingerprint` that its data must have, if that is known.
+In: ``{"train": [job, …], "stacked": whether as lanes}``, ``{"stop": number}``, ``{"lanes": how many, "job": one of
+them}``, ``{"build": job}``, ``{"time": seconds, "threads": n}``. A job has the trial's `number`, its `recipe` and its
+`request` as plain data, and the `fingerprint` that its data must have, if that is known.
 
 Out: ``{"data": fingerprint}`` when the data are there, ``{"point": number, "figures": {…}}`` as a training goes,
-``{"end": number, "state": …, "figures": {…}, "run": …, "problem": …}``, ``{"refused": sentence, "failed": …}`` where
-nothing can be trained (no data, a full disk), ``{"built": steps, "bytes": memory}``, ``{"rate": steps a second}``.
+``{"end": number, "state": …, "figures": {…}, "run": …, "problem": …}``, of a lane with its `curve`, ``{"refused":
+sentence, "failed": …}`` where nothing can be trained (no data, a full disk), ``{"wins": whether lanes are sooner}``,
+``{"built": steps, "bytes": memory}``, ``{"rate": steps a second}``.
 
 When its input ends it ends too, at once: a training goes on from its checkpoint. SIGTERM lets it write one first.
 """
@@ -124,14 +125,38 @@ class Worker:
             elif "time" in order:
                 assert self.probe is not None
                 self.tell({"rate": self.probe.rate(order["threads"], order["time"])})
+            elif "lanes" in order:
+                from .lanes.suited import wins
+
+                job = order["job"]
+                self.tell({"wins": wins(Recipe.from_dict(job["recipe"]), self.data(job), order["lanes"])})
             else:
                 self.probe = None
-                job = order["train"][0]
-                self.tell({"end": job["number"], **trial(job, self.data(job), self._told(job["number"]))})
+                for job in self.lanes(order["train"]) if order.get("stacked") else order["train"]:
+                    self.tell({"end": job["number"], **trial(job, self.data(job), self._told(job["number"]))})
         except Interrupted:
             raise
         except (Mistake, Failure) as error:
             self.tell({"refused": str(error), "failed": isinstance(error, Failure)})
+
+    def lanes(self, jobs: list[Job]) -> list[Job]:
+        """Trains all that can be lanes of one stack, and tells of each as it ends; gives the others."""
+        from .lanes.suited import suits
+        from .lanes.train import finished
+
+        dataset, fit, others = self.data(jobs[0]), [], []
+        for job in jobs:
+            recipe, request = Recipe.from_dict(job["recipe"]), Request(**job["request"])
+            begun = (Path(request.out) / str(request.run_name)).exists()
+            if begun or suits(recipe, dataset, request) is not None:
+                others.append(job)
+            else:
+                fit.append((job["number"], (recipe, request)))
+        for place, lane in finished([asked for _, asked in fit], dataset, threads=jobs[0]["request"]["threads"]):
+            figures = {name: value for name, value in lane.figures.items() if value is not None}
+            told = {"state": FAILED if lane.problem else DONE, "figures": figures, "run": None, "problem": lane.problem}
+            self.tell({"end": fit[place][0], **told, "curve": lane.curve})
+        return others
 
     def data(self, job: Job) -> Dataset:
         """The data of a job, which are kept for the next one; others than the study began with are refused."""

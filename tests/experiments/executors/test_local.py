@@ -9,9 +9,11 @@ import pytest
 from steepest.experiments import conduct
 from steepest.experiments.executors import local
 from steepest.experiments.executors.local import Local
+from steepest.experiments.sweep import sweep
 from steepest.mistake import Failure, Mistake
 from steepest.recipes import load
 from steepest.train.request import Request
+from steepest.train.start import train
 
 
 @pytest.fixture
@@ -133,3 +135,44 @@ def test_how_the_machine_is_shared_is_kept_for_going_on(tmp_path, monkeypatch):
 
 def test_the_memory_is_that_of_the_machine_or_less():
     assert 1e8 < local.memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+RATES: dict[str, Any] = {"lr": [0.02, 0.05, 0.1, 0.2], "optimizer": ["sgd", "adam"]}
+
+
+def test_many_small_trainings_are_lanes_each_as_by_itself_and_others_are_trained_beside(tmp_path, monkeypatch):
+    options: dict[str, Any] = {"recipe": "lab", "model": "mlp", "epochs": 3}
+    study = sweep("circles", grid=RATES, seeds=2, out=str(tmp_path), **options)
+    trials = study.trials()
+    assert len(trials) == 16 and {trial.state for trial in trials} == {"done"}
+    assert {trial.run for trial in trials} == {None} and not (study.path / "runs").exists()
+    for trial in (trials[1], trials[-1]):
+        alone = train(
+            "circles", seed=trial.seed, test=False, out=tmp_path / "alone", **options, **dict[str, Any](trial.settings)
+        )
+        assert trial.figures["val_loss"] == pytest.approx(alone.result["val_loss"], abs=1e-4)
+        assert [point["epoch"] for point in study.curve(trial)] == [point["epoch"] for point in alone.curve]
+    assert [row["n"] for row in study.rows()] == [2] * 8
+    monkeypatch.setattr(conduct, "LANES", 2)
+    more: dict[str, Any] = {"lr": [0.3], "optimizer": ["sgd", "adagrad"]}
+    again = sweep("circles", grid=more, out=str(tmp_path), **options)
+    assert again.trials()[:16] == trials and len(again.trials()) == 18
+    lane, beside = again.trials()[16:]
+    assert lane.state == beside.state == "done" and lane.run is None and beside.run == beside.folder
+
+
+def test_a_stack_whose_worker_dies_is_trained_one_after_the_other(tmp_path):
+    executor = Local(1, tmp_path / "log")
+    jobs = []
+    for number in range(3):
+        request = {"out": str(tmp_path), "run_name": f"run{number}", "seed": number, "threads": 1}
+        jobs.append(job() | {"number": number, "request": job()["request"] | request})
+    try:
+        executor.submit(jobs)
+        os.kill(executor.workers[0].process.pid, signal.SIGKILL)
+        ended: dict[int, dict[str, Any]] = {}
+        while len(ended) < 3:
+            ended |= {event["end"]: event for event in executor.wait() if "end" in event}
+    finally:
+        executor.close()
+    assert {(event["state"], event["run"]) for event in ended.values()} == {("done", f"run{n}") for n in range(3)}

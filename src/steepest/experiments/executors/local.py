@@ -39,6 +39,7 @@ class Worker:
                 start_new_session=True,  # Ctrl-C is for the study, which then ends its workers in order
             )
         self.jobs: list[dict[str, Any]] = []
+        self.stacked = False
         self.left, self.spoke = b"", False
 
     def send(self, order: dict[str, Any]) -> None:
@@ -80,23 +81,21 @@ class Local:
     def __init__(self, slots: int, log: Path, lock: int | None = None) -> None:
         self.slots, self.log, self.lock = slots, log, lock
         self.workers: list[Worker] = []
-        self.tries: dict[int, int] = {}
+        self.deaths: dict[int, int] = {}
 
     @property
     def free(self) -> int:
         """How many jobs it would take now."""
         return self.slots - sum(bool(worker.jobs) for worker in self.workers)
 
-    def submit(self, jobs: list[dict[str, Any]]) -> None:
-        """Trains a trial, or a stack of them, in a free worker."""
+    def submit(self, jobs: list[dict[str, Any]], stacked: bool = True) -> None:
+        """Trains a trial in a free worker, or many: as a stack, or one after the other."""
         free = next((worker for worker in self.workers if not worker.jobs), None)
         if free is None:
             free = Worker(self.log, self.lock)
             self.workers.append(free)
-        free.jobs = list(jobs)
-        for job in jobs:
-            self.tries[job["number"]] = self.tries.get(job["number"], 0) + 1
-        free.send({"train": jobs})
+        free.jobs, free.stacked = list(jobs), stacked and len(jobs) > 1
+        free.send({"train": jobs, "stacked": free.stacked})
 
     def stop(self, number: int) -> None:
         """Lets a training end at its next measurement."""
@@ -127,18 +126,27 @@ class Local:
             return [key.data for key, _ in selector.select()]
 
     def _lost(self, worker: Worker) -> list[dict[str, Any]]:
-        """Begins again what a dead worker was at; what has killed too many is told as failed."""
+        """Begins again what a dead worker was at, a stack one after the other, so that the one that kills is found;
+        what has killed too many is told as failed."""
         self.workers.remove(worker)
         how = _how(worker.process.returncode)
-        given_up = [job for job in worker.jobs if self.tries[job["number"]] >= TRIES]
+        for job in () if worker.stacked else worker.jobs[:1]:
+            self.deaths[job["number"]] = self.deaths.get(job["number"], 0) + 1
+        given_up = [job for job in worker.jobs if self.deaths.get(job["number"], 0) >= TRIES]
         if given_up and not worker.spoke:
             raise Failure(f"no worker lives long enough to begin: the last one died {how}; {self.log} may say why")
-        again = [job for job in worker.jobs if job not in given_up]
-        if again:
-            self.submit(again)
+        if again := [job for job in worker.jobs if job not in given_up]:
+            self.submit(again, stacked=False)
         why = f"its process died {TRIES} times, the last time {how}: {self.log} may say why"
         over: dict[str, Any] = {"state": FAILED, "figures": {}, "run": None, "problem": why}
         return [{"end": job["number"], **over} for job in given_up]
+
+    def lanes(self, job: dict[str, Any], many: int) -> bool:
+        """Whether so many trainings like this are over sooner in lanes, all in one worker."""
+        if not self.workers:
+            self.workers.append(Worker(self.log, self.lock))
+        self.workers[0].send({"lanes": many, "job": job})
+        return bool(_answer(self.workers[0], "wins")["wins"])
 
     def shares(self, job: dict[str, Any], cores: int, most: int | None = None) -> tuple[int, int, float]:
         """The fastest way to share `cores` among workers for trainings like this: (workers, threads of each, seconds a
@@ -147,21 +155,22 @@ class Local:
         Tried are one worker with all cores, then more and more with fewer each, as long as it is faster and the memory
         suffices; `most` workers at most. Those of the best way are kept.
         """
-        best, steps, each = (1, cores, float("inf")), 1.0, 0.0
+        best, steps, each, ready = (1, cores, float("inf")), 1.0, 0.0, list[Worker]()
         for threads in (threads for threads in range(cores, 0, -1) if cores % threads == 0):
             workers = cores // threads
             if workers > (most or cores) or workers * each > ROOM * memory():
                 break
-            new = [Worker(self.log, self.lock) for _ in range(workers - len(self.workers))]
-            self.workers += new
+            self.workers += [Worker(self.log, self.lock) for _ in range(workers - len(self.workers))]
+            new = [worker for worker in self.workers[:workers] if worker not in ready]
+            ready += new
             for worker in new:
                 worker.send({"build": job})
             for worker in new:
                 built = _answer(worker, "built")
                 steps, each = float(built["built"]), max(each, float(built["bytes"]))
-            for worker in self.workers:
+            for worker in ready:
                 worker.send({"time": TIMED_S, "threads": threads})
-            seconds = steps / sum(_answer(worker, "rate")["rate"] for worker in self.workers)
+            seconds = steps / sum(_answer(worker, "rate")["rate"] for worker in ready)
             if seconds > best[2]:
                 break
             best = (workers, threads, seconds)
