@@ -139,7 +139,12 @@ class Ledger:
                 user_attrs={"asked": {"settings": dict(settings), "seed": seed}},
             )
             trial_id = stored.create_new_trial(study_id, template_trial=template)
-            trial = Trial(stored.get_trial(trial_id).number, dict(settings), seed)
+            import sqlalchemy
+
+            with stored.engine.connect() as reading:  # Optuna's own way reads all that the trial has
+                asked = sqlalchemy.text("SELECT number FROM trials WHERE trial_id = :trial_id")
+                number = int(reading.execute(asked, {"trial_id": trial_id}).scalar_one())
+            trial = Trial(number, dict(settings), seed)
             self._ids[trial.number] = trial_id
             return trial
 
