@@ -94,9 +94,7 @@ def check_processes(recipe: Recipe, request: Request) -> None:
         raise Mistake(f"{asynchronous[0]} needs a server and workers: torchrun --nproc-per-node 3 -m steepest train …")
 
 
-def resume(
-    path: Path | str, *, show: bool = False, told: Told | None = None, dataset: Dataset | None = None
-) -> Run:
+def resume(path: Path | str, *, show: bool = False, told: Told | None = None, dataset: Dataset | None = None) -> Run:
     """Goes on from a run's last checkpoint; on the same CPU and threads the end is byte-equal to a run never stopped.
 
     A finished run is given as it is. Data that changed since are refused. told, dataset: as in `begin`.
