@@ -140,7 +140,7 @@ def pooled(tensors, padding, tile=0):
     exact = plain.conv3x3(x, weight, bias, padding)
     y, which = room._forward(x, weight, bias, padding, pool=True, chosen=True, tile=tile)
     alone, none = room._forward(x, weight, bias, padding, pool=True, tile=tile)
-    assert none is None and torch.equal(alone, y)
+    assert none is None and which is not None and torch.equal(alone, y)
     choice = room._unpacked(which, y.shape[1])
     dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
     ones = max_pool.unpooled(torch.ones_like(dy).double(), choice, exact.shape)
@@ -215,6 +215,7 @@ def test_any_number_of_threads_agrees_with_a_pool_behind_it(threads, shape):
     for count in (1, 2, 2, 3):
         threads(count)
         y, which = room._forward(x, weight, bias, 1, pool=True, chosen=True)
+        assert which is not None
         dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
         given.append([y, which, room._input_gradient(dy, weight, x.shape, 1, which)])
         given[-1].append(room._weight_gradient(x, dy, weight.shape, weight.stride(), 1, which))
