@@ -182,3 +182,10 @@ def test_what_cannot_be_together_in_a_grid_too_large_to_check_is_told_as_failed(
     study = sweep("circles", grid={"swa": [False, True], "ema": [False, True]}, out=str(tmp_path), **TINY)
     assert [trial.state for trial in study.trials()] == ["done", "done", "done", "failed"]
     assert "ema" in study.trials()[3].problem and here.trained == [0, 1, 2]
+
+
+def test_a_study_of_points_varies_the_recipe_with_which_points_are_trained():
+    asked, _ = conduct.prepare("sweep", "circles:noise=0.1", "quick", 1, {"lr": 0.03})
+    assert (asked.recipe.model.name, asked.recipe.optimizer.name, asked.recipe.lr) == ("mlp", "adam", 0.03)
+    asked, _ = conduct.prepare("sweep", "circles", "quick", 1, {"model": "mlp:hidden=4"})
+    assert (str(asked.recipe.model), asked.recipe.optimizer.name) == ("mlp:hidden=4", "muon")

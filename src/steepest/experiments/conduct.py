@@ -18,9 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.sources import POINTS
 from ..mistake import Failure, Mistake, unknown
 from ..recipe import Recipe
 from ..run import Point
+from ..train.adapt import for_points
 from ..train.request import ask
 from . import settings
 from .executors import Executor, refused
@@ -78,6 +80,8 @@ def prepare(kind: str, data: str | Path, recipe: str | Path | Recipe, seeds: int
     if how.storage is not None:
         without_password(how.storage)
     found, request = ask(data, recipe, threads=how.threads, **options)
+    if Path(request.data).name.partition(":")[0] in POINTS:
+        found = for_points(found, request.chosen)
     figure = figure or ("val_loss" if Path(request.data).name.startswith("reg_") else "val_accuracy")
     if str(figure).startswith("test"):
         raise Mistake("settings are compared on the validation set: choosing by the test set would spoil it")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .. import models, techniques
 from ..data.dataset import Dataset, stratified
 from ..mistake import Mistake
@@ -23,7 +25,9 @@ def adapt(recipe: Recipe, dataset: Dataset, request: Request) -> tuple[Recipe, l
     notes: list[str] = []
     shape = dataset.train.images.shape[1:]
     if len(shape) == 1:
-        recipe = _for_points(recipe, dataset, request, notes)
+        meant, recipe = recipe, for_points(recipe, request.chosen)
+        if recipe != meant:
+            notes.append(f"{dataset.name} holds points, not pictures: {recipe.model} takes the place of {meant.model}")
     if len(shape) == 1 and recipe.resolution is not None:
         if "resolution" in request.chosen:
             raise Mistake(f"resolution {recipe.resolution} is for pictures, but {dataset.name} holds points")
@@ -38,13 +42,13 @@ def adapt(recipe: Recipe, dataset: Dataset, request: Request) -> tuple[Recipe, l
     return recipe, notes
 
 
-def _for_points(recipe: Recipe, dataset: Dataset, request: Request, notes: list[str]) -> Recipe:
-    """Points (N,D): a network for pictures cannot take them, and its optimiser's settings are not the new one's."""
-    if models.load(recipe.model.name).SMALLEST is None or "model" in request.chosen:
+def for_points(recipe: Recipe, chosen: Collection[str]) -> Recipe:
+    """The recipe for points (N,D): a network for pictures cannot take them, and its optimiser's settings are not the
+    new one's. Of what was chosen by name nothing changes."""
+    takes_points = {entry["name"] for entry in models.catalogue() if entry["smallest"] is None}
+    if recipe.model.name in takes_points or "model" in chosen:
         return recipe
-    changes = {field: value for field, value in POINTS.items() if field not in request.chosen}
-    notes.append(f"{dataset.name} holds points, not pictures: {POINTS['model']} takes the place of {recipe.model}")
-    return recipe.replace(**changes, micro_batch=0)
+    return recipe.replace(**{field: value for field, value in POINTS.items() if field not in chosen}, micro_batch=0)
 
 
 def unsuited(use: Use, recipe: Recipe, dataset: Dataset) -> str | None:
