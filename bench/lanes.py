@@ -85,9 +85,9 @@ CASES = {
         Case(Network("circles", "4-4", "tanh", 10, 30), 1, 16),
     ),
     "images": (
-        Case(Network("", "32", "relu", 32, 4), 4, 2),
-        Case(Network("", "32", "relu", 128, 4), 4, 2),
-        Case(Network("", "32", "relu", 32, 4, "adam"), 4, 2),
+        Case(Network("", "32", "relu", 32, 4), 8, 2),
+        Case(Network("", "32", "relu", 128, 4), 8, 2),
+        Case(Network("", "32", "relu", 32, 4, "adam"), 8, 2),
     ),
     "width": tuple(
         Case(Network("", hidden, "relu", batch_size, 1), 4, 1)
@@ -129,6 +129,8 @@ def main() -> None:
     parser.add_argument("--data", default="fashion_mnist", help="the images")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if unknown := set(given.only.split(",")) - CASES.keys():
+        parser.error(f"--only: there is no {unknown.pop()!r}; there are {', '.join(CASES)}")
     torch.set_num_threads(PROCESSES)
     about = machine() | {"compiled": compiled.serves(), "peak_gflops": round(peak_gflops(), 1)}
     if not given.json:
