@@ -1,4 +1,4 @@
-"""The commands that train many times: sweep, and what is made of it."""
+"""The commands that train many times: sweep, tune, find-lr, ablate."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def _shared(  # noqa: PLR0913
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """A command with its own options and those that all studies share, which it gets as `options`."""
     shared = inspect.signature(_shared, eval_str=True).parameters
-    own = [item for item in inspect.signature(function, eval_str=True).parameters.values() if item.name != "options"]
+    theirs = inspect.signature(function, eval_str=True).parameters.values()
+    own = [item for item in theirs if item.name not in ("options", "as_json")]
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
@@ -65,7 +66,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         options |= {"sets": options.pop("set_") or (), "use": options["use"] or (), "drop": options["drop"] or ()}
         function(**given, as_json=as_json, options=options)
 
-    own = [item for item in own if item.name != "as_json"]
     named = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*own, *shared.values())]
     run.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in named}

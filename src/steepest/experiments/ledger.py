@@ -29,6 +29,11 @@ RUNNING, DONE, FAILED, PRUNED = "running", "done", "failed", "pruned"
 STATES = {"WAITING": RUNNING, "RUNNING": RUNNING, "COMPLETE": DONE, "FAIL": FAILED, "PRUNED": PRUNED}
 SCHEMA = "v3.2.0.a"
 """Of Optuna's tables as they are read here."""
+OF_TRIALS = (
+    "FROM trials t JOIN studies s ON s.study_id = t.study_id JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
+    "WHERE s.study_name = :name"
+)
+"""What a query about a study's trials looks at: each one's user attributes."""
 DATABASES = ("sqlite3", "psycopg", "sqlalchemy", "optuna", "alembic")
 """Packages whose errors are the database's."""
 PATIENCE_S = 10
@@ -94,9 +99,8 @@ class Ledger:
         """Every trial that was ever begun, by number. What it was told to have come to counts, whatever its state."""
         found: dict[int, dict[str, Any]] = {}
         for value, number, state in self._query(
-            "SELECT a.value_json, t.number, t.state FROM trials t JOIN studies s ON s.study_id = t.study_id "
-            "JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
-            "WHERE s.study_name = :name AND a.key IN ('asked', 'given') ORDER BY t.number, a.key"
+            f"SELECT a.value_json, t.number, t.state {OF_TRIALS} AND a.key IN ('asked', 'given') "
+            "ORDER BY t.number, a.key"
         ):
             found.setdefault(number, {"number": number, "state": STATES[state]}).update(value)
         return [Trial(**fields) for fields in found.values()]
@@ -104,10 +108,7 @@ class Ledger:
     def curve(self, number: int) -> list[dict[str, float]]:
         """The curve of a trial that has no run folder; empty where it has one."""
         found = self._query(
-            "SELECT a.value_json FROM trials t JOIN studies s ON s.study_id = t.study_id "
-            "JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
-            "WHERE s.study_name = :name AND t.number = :number AND a.key = 'curve'",
-            number=number,
+            f"SELECT a.value_json {OF_TRIALS} AND t.number = :number AND a.key = 'curve'", number=number
         )
         return list(found[0][0]) if found else []
 
@@ -178,9 +179,7 @@ class Ledger:
         return [
             number
             for _, number in self._query(
-                "SELECT a.value_json, t.number FROM trials t JOIN studies s ON s.study_id = t.study_id "
-                "JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
-                "WHERE s.study_name = :name AND a.key = 'given' AND t.state = 'RUNNING'"
+                f"SELECT a.value_json, t.number {OF_TRIALS} AND a.key = 'given' AND t.state = 'RUNNING'"
             )
         ]
 
