@@ -1,12 +1,13 @@
 """The compiled part: built by this machine's compiler at first use, kept in the user's cache, called through ctypes.
 
 The name of a library in the cache is a hash of all that decides it: sources, compiler, flags and processor. It is built
-beside its place and moved there whole, so any number of processes may build at once. `STEEPEST_KERNELS=off` in the
+beside its place and moved there whole, by one process while others that need it wait. `STEEPEST_KERNELS=off` in the
 environment switches the compiled part off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -63,26 +64,50 @@ def _once() -> ctypes.CDLL | None:
 
 
 def built(folder: Path | None = None) -> ctypes.CDLL:
-    """Builds the library where `folder` (kernels/ in the user's cache) has none that fits, and loads it.
+    """Loads the library from `folder` (kernels/ in the user's cache), built where there is none that fits or loads.
 
-    Raises Failure where there is no compiler, or none that takes the sources.
+    Building takes a while, which one line on stderr says. Raises Failure where there is no compiler, or none that takes
+    the sources.
     """
     compiler = find_compiler()
     folder = folder or cache_dir() / "kernels"
-    tail = ""
-    for target in TARGETS:
-        path = folder / f"kernels-{_key(compiler, target)}.so"
-        for fresh in (False, True):  # a file that does not load was damaged: it is made anew
-            if fresh or not path.is_file():
-                tail = _compile(compiler, target, path)
-                if tail:
-                    break
-            try:
+    if found := _kept(compiler, folder):
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if found := _kept(compiler, folder):  # another process built it meanwhile
+            return found
+        print("compiling the kernels for this processor, once: it takes up to half a minute", file=sys.stderr)
+        for target in TARGETS:
+            path = _path(compiler, target, folder)
+            if not (tail := _compile(compiler, target, path)):
                 return ctypes.CDLL(str(path))
-            except OSError:
-                if fresh:
-                    raise
     raise Failure(f"{shlex.join(compiler)} does not compile the kernels: {tail}")
+
+
+def _kept(compiler: list[str], folder: Path) -> ctypes.CDLL | None:
+    """The first library in the folder that fits and is whole."""
+    for target in TARGETS:
+        with contextlib.suppress(OSError):  # not there, or damaged
+            return ctypes.CDLL(str(_path(compiler, target, folder)))
+    return None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Within, other processes wait; where a file system or the platform has no locks, they all build."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def find_compiler() -> list[str]:
@@ -103,7 +128,6 @@ def sources(*suffixes: str) -> list[Path]:
 
 def _compile(compiler: list[str], target: tuple[str, ...], path: Path) -> str:
     """Compiles beside the place, all sources at once, and moves there. What the compiler complained of, or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as place:
         made = Path(place) / path.name
         objects = {source: Path(place) / f"{source.stem}.o" for source in sources(".cpp")}
@@ -121,6 +145,10 @@ def _compile(compiler: list[str], target: tuple[str, ...], path: Path) -> str:
         if not tail:
             made.replace(path)
         return tail
+
+
+def _path(compiler: list[str], target: tuple[str, ...], folder: Path) -> Path:
+    return folder / f"kernels-{_key(compiler, target)}.so"
 
 
 def _key(compiler: list[str], target: tuple[str, ...]) -> str:
