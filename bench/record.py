@@ -17,7 +17,7 @@ from typing import Any
 
 from interleave import machine
 
-from steepest.stats import mean as student
+from steepest.stats import mean_of
 
 RECORDS = Path(__file__).parents[1] / "records"
 UNITS = {"_s": "s", "_gb": "GB", "kills": "count", "trainings": "count", "models_equal": "count", "torn": "count"}
@@ -55,14 +55,14 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
 
 def spread(values: list[float]) -> dict[str, Any]:
     """Mean of fractions, with its 95 % interval within [0, 1] by Student's t; of two, or equal ones, their range."""
-    found = student(values)
+    found = mean_of("accuracy", values)
     figure = {"value": found.mean, "unit": "fraction"}
     if len(values) == 1:
         return figure
     if len(values) == 2 or found.low is None or found.high is None:
         return figure | {"low": min(values), "high": max(values), "interval": "range of the runs"}
-    ends = {"low": max(0.0, found.low), "high": min(1.0, found.high)}
-    return figure | ends | {"interval": "95 % of the mean, Student's t over the runs"}
+    kind = "95 % of the mean, Student's t over the runs"
+    return figure | {"low": found.low, "high": found.high, "interval": kind}
 
 
 def rounds(seen: Any) -> list[int]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from steepest.mistake import Mistake
-from steepest.stats import difference, equivalence, holm, mean
+from steepest.stats import difference, equivalence, holm, mean, mean_of
 
 VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=8)
 P = st.lists(st.floats(0, 1), min_size=1, max_size=8)
@@ -32,6 +32,19 @@ def test_the_interval_of_a_mean_is_scipys(values, confidence):
 def test_where_nothing_spreads_there_is_no_interval(values):
     found = mean(values)
     assert found.mean == pytest.approx(values[0]) and (found.low, found.high) == (None, None)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.sampled_from(["val_accuracy", "val_loss", "train_s"]))
+def test_the_interval_of_a_figure_ends_where_the_figure_does(values, figure):
+    plain, found = mean(values), mean_of(figure, values)
+    assert (found.n, found.mean, found.low is None) == (plain.n, plain.mean, plain.low is None)
+    if found.low is not None and found.high is not None and plain.low is not None and plain.high is not None:
+        inside = np.clip([plain.low, plain.high], 0, 1 if figure == "val_accuracy" else math.inf)
+        assert [found.low, found.high] == inside.tolist()
+
+
+def test_a_loss_that_may_be_below_0_has_its_whole_interval():
+    assert mean_of("train_loss", [-0.5, 0.1]) == mean([-0.5, 0.1])
 
 
 @given(VALUES.flatmap(lambda a: st.tuples(st.just(a), st.lists(st.floats(-10, 10), min_size=len(a), max_size=len(a)))))

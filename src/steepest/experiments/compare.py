@@ -159,7 +159,8 @@ def _studies(a: Rows, b: Rows, figure: str | None, margin: float | None) -> dict
     rows, curves = [], []
     for key in keys:
         named = a.rest(trials[0][key][0])
-        pair = _seeds(values[0][key], values[1][key], None if margin is None else margin / factor, len(keys))
+        limit = None if margin is None else margin / factor
+        pair = _seeds(figure, values[0][key], values[1][key], limit, len(keys))
         rows.append(_row(named, pair, factor))
         for name, side, found in zip("ab", (a, b), done, strict=True):
             if len(rows) <= MOST_CURVES:
@@ -181,7 +182,7 @@ def _studies(a: Rows, b: Rows, figure: str | None, margin: float | None) -> dict
     }
 
 
-def _seeds(a: Mapping[int, float], b: Mapping[int, float], margin: float | None, comparisons: int) -> Pair:
+def _seeds(figure: str, a: Mapping[int, float], b: Mapping[int, float], margin: float | None, comparisons: int) -> Pair:
     """Trainings of one setting on either side, by seed: paired where at least half of the fewer have their partner."""
     shared, fewer = sorted(a.keys() & b.keys()), min(len(a), len(b))
     paired = 2 * len(shared) >= fewer and len(shared) >= min(2, fewer)
@@ -189,7 +190,8 @@ def _seeds(a: Mapping[int, float], b: Mapping[int, float], margin: float | None,
     found = stats.difference(one, other, paired=paired, comparisons=comparisons)
     within = None if margin is None else stats.equivalence(one, other, margin, paired=paired, comparisons=comparisons)
     method = "the same seeds, Student's t" if paired else "different seeds, Welch's t"
-    return Pair(asdict(stats.mean(list(a.values()))), asdict(stats.mean(list(b.values()))), method, found, within)
+    means = [asdict(stats.mean_of(figure, list(side.values()))) for side in (a, b)]
+    return Pair(means[0], means[1], method, found, within)
 
 
 def _row(named: Settings, pair: Pair, factor: float) -> Row:
@@ -243,7 +245,7 @@ def _band(curves: Iterable[Curve]) -> dict[str, Any]:
         values = [[point[name] for point in together[epoch] if name in point] for epoch in epochs]
         if any(values):
             none = {"n": 0, "mean": None, "low": None, "high": None}
-            figures[name] = [asdict(stats.mean(each)) if each else none for each in values]
+            figures[name] = [asdict(stats.mean_of(name, each)) if each else none for each in values]
     return {"epochs": epochs, "figures": figures}
 
 

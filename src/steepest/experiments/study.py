@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ def row(trials: list[Trial]) -> dict[str, Any]:
         "settings": dict(trials[0].settings),
         "n": len(done),
         "failed": sum(trial.state == FAILED for trial in trials),
-        **{name: dict(vars(stats.mean(values))) for name, values in figures.items()},
+        **{name: asdict(stats.mean_of(name, values)) for name, values in figures.items()},
     }
 
 

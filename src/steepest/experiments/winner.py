@@ -82,17 +82,9 @@ def _reached(conductor: Conductor, each: Settings) -> dict[str, Any]:
     values = list(_figures(conductor, each, conductor.asked.seeds).values())
     if not values:
         return {"settings": each, "n": 0, "value": None, "interval": None}
-    mean = _mean(conductor.asked.figure, values)
-    interval = None if mean["low"] is None else [mean["low"], mean["high"]]
-    return {"settings": each, "n": mean["n"], "value": mean["mean"], "interval": interval}
-
-
-def _mean(figure: str, values: Sequence[float]) -> dict[str, Any]:
-    """The mean of a figure with its interval, which of an accuracy stays within 0 and 1."""
-    found = asdict(stats.mean(values))
-    if figure.endswith("accuracy") and found["low"] is not None:
-        found |= {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
-    return found
+    mean = stats.mean_of(conductor.asked.figure, values)
+    interval = None if mean.low is None else [mean.low, mean.high]
+    return {"settings": each, "n": mean.n, "value": mean.mean, "interval": interval}
 
 
 def _confirm(conductor: Conductor, each: Settings, start: Settings, count: int) -> dict[str, Any]:
@@ -134,7 +126,7 @@ def _tested(conductor: Conductor, each: Settings) -> dict[str, Any]:
     told: dict[str, Any] = {"tested": looks, "test_images": look["figures"][0]["n"]}
     for name in ("test_accuracy", "test_loss"):
         values = [one[name] for one in look["figures"] if one.get(name) is not None]
-        told[name] = _mean(name, values) if values else None
+        told[name] = asdict(stats.mean_of(name, values)) if values else None
     one = told["test_accuracy"]
     if one and one["n"] == 1:  # one network: how it would do on other images
         low, high = stats.wilson(round(one["mean"] * told["test_images"]), told["test_images"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +52,7 @@ def page_of_study(path: Path) -> Page:
     if missing := [name for name in ("kind", "name", "recipe", "figure", "storage") if name not in study.about]:
         raise Mistake(f"{path / 'study.json'} is damaged: it has no {missing[0]}")
     trials = study.trials()
-    rows, figure = [_within(row) for row in study.rows(trials)], str(study.about["figure"])
+    rows, figure = study.rows(trials), str(study.about["figure"])
     found = study.read("result.json") if (path / "result.json").is_file() else {}
     ranked = best(rows, figure)
     first = _first(ranked, study.about["kind"])
@@ -77,21 +76,6 @@ def page_of_study(path: Path) -> Page:
             _origin(study, [run for _, _, runs in shown for run in runs]),
         ],
     )
-
-
-def _within(row: Row) -> Row:
-    """A row whose intervals end where its figures do: Student's do not know that there is nothing beyond."""
-    return {
-        name: _bounded(name, value) if isinstance(value, dict) and "low" in value else value
-        for name, value in row.items()
-    }
-
-
-def _bounded(figure: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    """A mean whose interval lies within 0 and 1 for an accuracy, above 0 for a loss or a time."""
-    most = 1.0 if figure.endswith("accuracy") else math.inf
-    ends = {end: None if one[end] is None else min(most, max(0.0, one[end])) for end in ("low", "high")}
-    return {**one, **ends}
 
 
 def _first(ranked: Sequence[Row], kind: str) -> Row | None:
@@ -245,8 +229,7 @@ def _curves(shown: Sequence[Shown]) -> list[Section]:
 
 def _mean(values: Sequence[float | None], what: str) -> dict[str, Any]:
     real = [value for value in values if value is not None]
-    found = vars(stats.mean(real)) if real else {"n": 0, "mean": None, "low": None, "high": None}
-    return _bounded(what, found)
+    return dict(vars(stats.mean_of(what, real))) if real else {"n": 0, "mean": None, "low": None, "high": None}
 
 
 def _trials(trials: Sequence[Trial], figure: str) -> list[Section]:

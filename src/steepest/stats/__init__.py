@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .means import Difference, Equivalence, Mean, difference, equivalence, holm, mean
+from .means import Difference, Equivalence, Mean, difference, equivalence, holm, mean, mean_of
 from .planning import power_of, sd_limit, seeds_needed, smallest_difference
 from .sequential import Sequential, e_values, sequential
 from .shares import apart, paired_shares, smallest_share_difference, wilson
@@ -18,6 +18,7 @@ __all__ = [
     "equivalence",
     "holm",
     "mean",
+    "mean_of",
     "paired_shares",
     "power_of",
     "sd_limit",
