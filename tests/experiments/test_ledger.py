@@ -46,6 +46,24 @@ def test_what_was_told_is_read_again_by_another_process_and_by_optuna(ledger):
     }
 
 
+def test_optuna_says_nothing_and_its_log_is_left_as_it_was(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(optuna.logging._get_library_root_logger(), "propagate", True)
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        made = Ledger(tmp_path / "ledger.db", "a-study")
+        for _ in range(2):
+            made.create({}, maximise=True)
+        made.tell(replace(made.add({}, 0), state="done"), 0.5)
+        made.study(pruner=optuna.pruners.NopPruner())
+        made.close()
+        assert not caplog.records and optuna.logging.get_verbosity() == optuna.logging.INFO
+        optuna.create_study()
+        assert caplog.records, "the listener hears"
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 def test_what_a_kill_left_half_told_counts_and_is_told_again(ledger, monkeypatch):
     class Killed(BaseException):
         pass

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from ..mistake import Mistake
 from ..recipe import Value
+from ..techniques.search.space import library, quietly
 from .settings import key
 
 if TYPE_CHECKING:
@@ -114,9 +115,9 @@ class Ledger:
 
     def create(self, about: Mapping[str, Any], maximise: bool) -> None:
         """Begins the study, or says anew what it is."""
-        with _clearly(self):
+        with _clearly(self), quietly():
             direction = "maximize" if maximise else "minimize"
-            made = _library().create_study(
+            made = library().create_study(
                 storage=self._storage(), study_name=self.name, direction=direction, load_if_exists=True
             )
             made.set_user_attr("about", dict(about))
@@ -125,13 +126,13 @@ class Ledger:
         """Optuna's own study. parts: its sampler, its pruner."""
         if self._study is None or parts:
             with _clearly(self):
-                self._study = _library().load_study(study_name=self.name, storage=self._storage(), **parts)
+                self._study = library().load_study(study_name=self.name, storage=self._storage(), **parts)
         return self._study
 
     def add(self, settings: Mapping[str, Value | None], seed: int, params: Mapping[str, Any] | None = None) -> Trial:
         """A new trial, running from now. params: Optuna's (name: (value, distribution)), for its samplers."""
         with _clearly(self):
-            kinds, stored = _library().trial, self._storage()
+            kinds, stored = library().trial, self._storage()
             study_id = self._study_id = self._study_id or stored.get_study_id_from_name(self.name)
             template = kinds.create_trial(
                 state=kinds.TrialState.RUNNING,
@@ -166,7 +167,7 @@ class Ledger:
         It is over as soon as what it came to is written; Optuna's own state follows, after a kill by telling it again.
         """
         with _clearly(self):
-            stored, trial_id, states = self._storage(), self._id(trial.number), _library().trial.TrialState
+            stored, trial_id, states = self._storage(), self._id(trial.number), library().trial.TrialState
             given = {"state": trial.state, "figures": dict(trial.figures), "run": trial.run, "problem": trial.problem}
             if curve:
                 stored.set_trial_user_attr(trial_id, "curve", [dict(point) for point in curve])
@@ -223,7 +224,7 @@ class Ledger:
     def _storage(self) -> optuna.storages.RDBStorage:
         """Optuna's storage, its tables made where there are none."""
         if self._stored is None:
-            storage = _library().storages.RDBStorage
+            storage = library().storages.RDBStorage
             if isinstance(self.place, Path):
                 self._stored = storage(f"sqlite:///{self.place.absolute()}")
                 _swift(self._stored.engine)
@@ -297,14 +298,6 @@ def _same_schema(versions: Sequence[tuple[Any, ...]]) -> None:
     """Raises sqlite3.DatabaseError where Optuna's tables are not those that are read here."""
     if versions and versions[0][0] != SCHEMA:
         raise sqlite3.DatabaseError(f"its tables are Optuna's {versions[0][0]}, not {SCHEMA}: another version wrote it")
-
-
-def _library() -> Any:
-    """Optuna, which says nothing by itself."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 def _swift(engine: Any) -> None:

@@ -76,9 +76,8 @@ def mean_of(figure: str, values: Sequence[float]) -> Mean:
     found = mean(values)
     if found.low is None or found.high is None or min(values) < 0:
         return found
-    return replace(
-        found, low=max(0.0, found.low), high=min(found.high, 1.0 if figure.endswith("accuracy") else math.inf)
-    )
+    most = 1.0 if figure.endswith("accuracy") else math.inf
+    return replace(found, low=max(0.0, found.low), high=min(most, found.high))
 
 
 def difference(

@@ -121,13 +121,14 @@ def library() -> Any:
 
 def study(maximise: bool, **parts: Any) -> optuna.Study:
     """An Optuna study in memory, made without a word in anybody's log. parts: its sampler, its pruner."""
-    with _quietly():
+    with quietly():
         made: optuna.Study = library().create_study(direction="maximize" if maximise else "minimize", **parts)
     return made
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
+    """Within, Optuna's log says no more than warnings; it tells of every study that it makes."""
     log = library().logging
     before = log.get_verbosity()
     log.set_verbosity(log.WARNING)
