@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ from ..mistake import Mistake
 from ..recipe import Recipe
 from ..run import Curve, Run
 from ..train.request import Request
+from . import settings
 from .ledger import DONE, FAILED, Ledger, Trial, without_password
 
 VERSION = 1
@@ -170,7 +170,7 @@ class Study:
         """A row a setting, in the order first tried: settings, n, and the mean of each figure with its interval."""
         found: dict[str, list[Trial]] = {}
         for trial in self.trials() if trials is None else trials:
-            found.setdefault(json.dumps(dict(sorted(trial.settings.items()))), []).append(trial)
+            found.setdefault(settings.key(trial.settings, 0), []).append(trial)
         return [row(together) for together in found.values()]
 
     def read(self, name: str) -> dict[str, Any]:
