@@ -5,6 +5,7 @@ import pytest
 from steepest import recipes
 from steepest.experiments.changes import Held, changes, measurable
 from steepest.experiments.conduct import prepare
+from steepest.experiments.settings import apply
 from steepest.mistake import Mistake
 from steepest.recipe import Recipe, Use
 
@@ -37,9 +38,17 @@ def test_a_schedule_answers_to_its_own_name():
     assert found.settings == {"schedule": "constant"}
 
 
+def test_momentum_is_the_field_that_is_left_out_and_the_optimiser_that_is_added():
+    (found,) = changes(QUICK.replace(optimizer="momentum"), ["momentum"], (), pairs=False)
+    assert found.settings == {"momentum": 0.0}
+    (found,) = changes(QUICK, (), ["momentum:form=outside"], pairs=False)
+    tried = apply(QUICK, found.settings)
+    assert (tried.optimizer, tried.momentum) == (Use("momentum", form="outside"), QUICK.momentum)
+
+
 def test_what_is_added_brings_its_settings():
     found = changes(QUICK, (), ["cutout", "mixup:alpha=0.2", Use("cosine")], pairs=False)
-    assert [change.settings for change in found] == [{"cutout": True}, {"mixup.alpha": 0.2}, {"cosine": True}]
+    assert [change.settings for change in found] == [{"cutout": True}, {"mixup.alpha": 0.2}, {"schedule": "cosine"}]
     assert all(change.kind == "added" for change in found) and found[1].name == "mixup:alpha=0.2"
 
 
@@ -60,6 +69,7 @@ def test_pairs_are_every_two_of_a_kind():
         (["pad_crpo"], (), False, "pad_crop"),
         (["cutout"], (), False, "unknown technique of the recipe"),
         (["muon"], (), False, "needs an optimizer"),
+        ((), ["adam", "momentum"], True, "needs two techniques"),
         (["pad_crop", "pad_crop"], (), False, "named twice"),
         (["triangular", "schedule"], (), False, "named twice"),
         ((), ["pad_crop"], False, "on already"),

@@ -64,7 +64,7 @@ def changes(recipe: Recipe, without: Sequence[str], add: Sequence[str | Use], pa
     out |= {name: Change(name, {name: FIELDS[name]}) for name in fields}
     aliases = {recipe.schedule.name: "schedule"} if "schedule" in fields else {}
     for name in without:
-        if name == recipe.optimizer.name:
+        if name == recipe.optimizer.name and name not in out:  # momentum is a field too
             raise Mistake(f"{name} cannot be left out: a recipe needs an optimizer; a sweep compares several")
         if aliases.get(name, name) not in out:
             raise unknown("technique of the recipe", name, [*out, *aliases])
@@ -87,12 +87,13 @@ def _added(recipe: Recipe, use: Use) -> Change:
     field = SINGLE.get(techniques.entry(use.name).family)
     if use.name in ([getattr(recipe, field).name] if field else [each.name for each in recipe.use]):
         raise Mistake(f"{use.name} is on already: leave it out, or let a sweep vary its settings")
-    varied = {f"{use.name}.{key}": value for key, value in use.settings.items()}
+    varied = {field: str(use)} if field else {f"{use.name}.{key}": value for key, value in use.settings.items()}
     return Change(str(use), dict(varied or {use.name: True}), True)
 
 
 def _together(a: Change, b: Change) -> bool:
-    return a.kind == b.kind and a.name.partition(":")[0] != b.name.partition(":")[0]
+    one, other = ({name.partition(".")[0] for name in each.settings} for each in (a, b))
+    return a.kind == b.kind and not one & other
 
 
 def _both(a: Change, b: Change) -> Change:
