@@ -87,16 +87,42 @@ def test_the_momentum_of_every_norm_may_be_set():
         speedrun(norm_momentum=1.5)
 
 
-@pytest.mark.parametrize(
-    ("side", "maps"),
-    [(2, [1, 1, 1]), (5, [2, 1, 1]), (8, [3, 1, 1]), (9, [4, 2, 1]), (32, [15, 7, 3]), (64, [31, 15, 7])],
-)
-def test_a_map_of_one_pixel_is_not_pooled(side, maps):
-    net, sides = speedrun((1, side, side)), []
+def maps(side, **settings):
+    """The sides of the three groups' outputs."""
+    net, sides = speedrun((1, side, side), **settings), []
     for group in (net.group1, net.group2, net.group3):
         group.register_forward_hook(lambda _module, _inputs, out: sides.append(out.shape[-1]))
     net(torch.randn(2, 1, side, side))
-    assert sides == maps
+    return sides
+
+
+@pytest.mark.parametrize(
+    ("side", "sides"),
+    [(2, [1, 1, 1]), (5, [2, 1, 1]), (8, [3, 1, 1]), (9, [4, 2, 1]), (32, [15, 7, 3]), (64, [31, 15, 7])],
+)
+def test_a_map_of_one_pixel_is_not_pooled(side, sides):
+    assert maps(side) == sides
+
+
+@pytest.mark.parametrize(
+    ("unpadded", "side", "sides"),
+    [
+        (1, 32, [14, 7, 3]),
+        (2, 32, [15, 6, 3]),
+        (3, 32, [15, 7, 2]),
+        (2, 9, [4, 1, 1]),
+        (2, 8, [3, 1, 1]),
+        (1, 5, [1, 1, 1]),
+    ],
+)
+def test_the_first_convolution_of_one_group_may_have_no_padding(unpadded, side, sides):
+    assert maps(side, unpadded=unpadded) == sides
+
+
+@pytest.mark.parametrize("unpadded", [-1, 4])
+def test_there_are_three_groups_to_leave_unpadded(unpadded):
+    with pytest.raises(Mistake, match=f"unpadded of speedrun is a group from 1 to 3, or 0 for none, not {unpadded}"):
+        speedrun(unpadded=unpadded)
 
 
 def test_the_whitening_bias_rests_after_its_share_of_the_training():
