@@ -89,6 +89,19 @@ def test_a_search_tells_what_each_step_bought_and_the_winners_test_accuracy(ever
     assert page.saying("The best of 3 settings.")
 
 
+def test_a_winner_that_was_confirmed_is_headed_by_what_it_reached_with_fresh_seeds(study, read):
+    trials = [({"lr": lr}, seed, 0.8 + lr) for lr in (0.05, 0.1) for seed in (0, 1)]
+    trials += [({"lr": 0.1}, 10_000 + seed, 0.85 + seed / 100) for seed in range(3)]
+    page = read(report.write(study("tune", trials, seeds=(0, 1))))
+    assert page.headline == "86.00 %" and page.saying("n = 3 fresh seeds") and not page.saying("partly luck")
+    head, best, other = page.tables[0]
+    place = head.index("with fresh seeds")
+    assert (best[1], best[place].replace("\N{NO-BREAK SPACE}", " ")) == ("2", "86.00 %, n = 3")
+    assert (other[1], other[place]) == ("2", "–")
+    ends = [line["y"][-1] for line in page.charts["accuracy"]["data"]]
+    assert any(end == pytest.approx(0.9 * (1 - math.exp(-10 / 3))) for end in ends), "the curves of what chose it"
+
+
 def test_a_range_test_is_headed_by_the_rate_that_it_recommends(every_kind, read):
     page = read(report.write(every_kind["range"]))
     assert page.headline == "0.05" and page.saying("range tests between 0.01 and 0.2, n = 2 seeds")

@@ -37,6 +37,8 @@ SAME = ("kind", "data", "recipe", "request", "figure", "storage")
 MOVED = ("data_dir",)
 """What may differ all the same: where the data lie on this machine."""
 LEDGER = "ledger.db"
+FRESH = 10_000
+"""So far from a study's first seed those begin that nothing was chosen by; a study has no more seeds than that."""
 GONE_S, WAIT_S = 30.0, 0.05
 """How long the workers of a killed process may take to end, and how often they are looked for."""
 
@@ -166,12 +168,24 @@ class Study:
         """Whether more of the figure is better."""
         return str(self.about["figure"]).endswith("accuracy")
 
+    def confirms(self, trial: Trial) -> bool:
+        """Whether a trial is one of those that confirm what a search found, with a seed by which nothing was chosen."""
+        first: int = self.about["seeds"][0]
+        return self.about["kind"] == "tune" and trial.seed >= first + FRESH
+
     def rows(self, trials: Iterable[Trial] | None = None) -> list[dict[str, Any]]:
-        """A row a setting, in the order first tried: settings, n, and the mean of each figure with its interval."""
-        found: dict[str, list[Trial]] = {}
+        """A row a setting, in the order first tried: settings, n, and the mean of each figure with its interval.
+
+        Trials that confirm what a search found count in none of these: they are `confirmed`, of the same form.
+        """
+        found: dict[str, tuple[list[Trial], list[Trial]]] = {}
         for trial in self.trials() if trials is None else trials:
-            found.setdefault(settings.key(trial.settings, 0), []).append(trial)
-        return [row(together) for together in found.values()]
+            found.setdefault(settings.key(trial.settings, 0), ([], []))[self.confirms(trial)].append(trial)
+        return [
+            {"settings": dict((tried or fresh)[0].settings), **summary(tried)}
+            | ({"confirmed": summary(fresh)} if fresh else {})
+            for tried, fresh in found.values()
+        ]
 
     def read(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files."""
@@ -183,13 +197,12 @@ class Study:
         Run(self.path).write(name, fields)
 
 
-def row(trials: list[Trial]) -> dict[str, Any]:
+def summary(trials: list[Trial]) -> dict[str, Any]:
     """What the trials of one setting come to: over those that were done, mean and 95 % interval of each figure."""
     done = [trial for trial in trials if trial.state == DONE]
     names = dict.fromkeys(name for trial in done for name in trial.figures)
     figures = {name: [trial.figures[name] for trial in done if name in trial.figures] for name in names}
     return {
-        "settings": dict(trials[0].settings),
         "n": len(done),
         "failed": sum(trial.state == FAILED for trial in trials),
         **{name: asdict(stats.mean_of(name, values)) for name, values in figures.items()},
@@ -208,7 +221,7 @@ def _lives(pid: str) -> bool:
 
 
 def _readable(about: Mapping[str, Any], path: Path) -> None:
-    if lacks := [name for name in ("name", "version", *SAME) if name not in about]:
+    if lacks := [name for name in ("name", "version", "seeds", *SAME) if name not in about]:
         raise Mistake(f"{path / 'study.json'} is damaged: it has no {lacks[0]}")
     if about["version"] > VERSION:
         raise Mistake(

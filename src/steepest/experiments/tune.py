@@ -25,7 +25,7 @@ from . import asks, settings, winner
 from .conduct import Conductor, conducting, cores, prepare
 from .ledger import PRUNED
 from .settings import Settings
-from .study import Study
+from .study import FRESH, Study
 
 METHODS = ("descent", "tpe", "halving", "lambda")
 MEMORY: dict[str, str | None] = {
@@ -96,7 +96,7 @@ def _check_counts(method: str, space: Any, trials: int, confirm: int) -> None:
         )
     if type(trials) is not int or not 1 <= trials <= 1_000_000:
         raise Mistake(f"trials is the number of settings to try, from 1: got {trials!r}")
-    if type(confirm) is not int or not (confirm == 0 or 2 <= confirm <= winner.FRESH):
+    if type(confirm) is not int or not (confirm == 0 or 2 <= confirm <= FRESH):
         raise Mistake(f"confirm is a number of fresh seeds, from 2, or 0 for none: got {confirm!r}")
 
 

@@ -18,9 +18,8 @@ from . import asks, settings
 from .conduct import Conductor
 from .ledger import DONE, Trial
 from .settings import Settings
+from .study import FRESH
 
-FRESH = 10_000
-"""So far from a study's first seed those begin that nothing was chosen by; a study has no more seeds than that."""
 RESULT, RECIPE = "result.json", "recipe.toml"
 
 

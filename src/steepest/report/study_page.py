@@ -56,7 +56,7 @@ def page_of_study(path: Path) -> Page:
     found = study.read("result.json") if (path / "result.json").is_file() else {}
     ranked = best(rows, figure)
     first = _first(ranked, study.about["kind"])
-    done = [trial for trial in trials if trial.state == DONE]
+    done = [trial for trial in trials if trial.state == DONE and not study.confirms(trial)]
     tiles = _tiles(trials, rows, first, found)
     shown = _shown(study, first, ranked, done)
     return Page(
@@ -88,13 +88,20 @@ def _first(ranked: Sequence[Row], kind: str) -> Row | None:
 def _headline(row: Row | None, figure: str) -> Tile:
     if row is None:
         return Tile(named(figure), "–", "no trial has finished, n = 0")
+    if fresh := _confirmed(row, figure):
+        return Tile(named(figure), written(figure, fresh["mean"]), _sure(figure, fresh, "fresh seed"))
     return Tile(named(figure), written(figure, row[figure]["mean"]), _sure(figure, row[figure]))
 
 
-def _sure(figure: str, one: Mapping[str, Any]) -> str:
+def _confirmed(row: Row, figure: str) -> dict[str, Any]:
+    """What a setting came to with seeds by which nothing was chosen; empty where it was not trained so."""
+    return grouped(grouped(row, "confirmed"), figure)
+
+
+def _sure(figure: str, one: Mapping[str, Any], what: str = "seed") -> str:
     """How sure a mean is: its interval, or that there is none, and n."""
     ends = interval(figure, one.get("low"), one.get("high"))
-    return f"{f'95 % interval {ends}' if ends else 'no interval'}, {sample(one['n'], 'seed')}"
+    return f"{f'95 % interval {ends}' if ends else 'no interval'}, {sample(one['n'], what)}"
 
 
 def _summary(about: Mapping[str, Any], rows: Sequence[Row], first: Row | None, found: Mapping[str, Any]) -> str:
@@ -108,10 +115,10 @@ def _summary(about: Mapping[str, Any], rows: Sequence[Row], first: Row | None, f
     if len(rows) == 1:
         return f"{start}, {label(first['settings'])}."
     known = sum(row["n"] > 0 for row in rows)
-    return (
-        f"{start}: {label(first['settings'])}, the best of {known:,} settings. The best of many is partly luck: "
-        "trained anew it will likely reach a little less."
-    )
+    luck = "The best of many is partly luck: trained anew it will likely reach a little less."
+    if _confirmed(first, str(about["figure"])):
+        luck = "The figure above is of trainings with fresh seeds, by which nothing was chosen."
+    return f"{start}: {label(first['settings'])}, the best of {known:,} settings. {luck}"
 
 
 def _tiles(trials: Sequence[Trial], rows: Sequence[Row], first: Row | None, found: Mapping[str, Any]) -> list[Tile]:
@@ -154,6 +161,7 @@ def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[S
         names = []
     others = [name for name in ("test_accuracy", "val_loss", "train_s") if any(name in row for row in rows)]
     sure = any((row.get(figure) or {}).get("low") is not None for row in rows)
+    fresh = any(_confirmed(row, figure) for row in rows)
     cells = []
     for row in ranked[: page.MOST_ROWS]:
         one = row.get(figure) or {"mean": None, "n": 0}
@@ -162,16 +170,24 @@ def _settings(rows: Sequence[Row], figure: str, done: Sequence[Trial]) -> list[S
         line.append(Cell(written(figure, one["mean"]), one["mean"]))
         if sure:
             line.append(Cell(interval(figure, one.get("low"), one.get("high")) or "–", one.get("low")))
+        if fresh:
+            line.append(_anew(figure, _confirmed(row, figure)))
         for name in others:
             mean = (row.get(name) or {}).get("mean")
             line.append(Cell(written(name, mean), mean))
         cells.append(line)
-    columns = (*(names or ["settings"]), "n", "failed", named(figure), *["95 % interval"] * sure, *map(named, others))
+    columns = (*(names or ["settings"]), "n", "failed", named(figure), *["95 % interval"] * sure)
+    columns += (*["with fresh seeds"] * fresh, *map(named, others))
     table = Table("Settings, best first", columns, cells, left_out(len(ranked)))
     dots = [(trial.settings, value) for trial in done if (value := number(trial.figures, figure)) is not None]
     chart = sweep(rows, figure, dots)
     about = f"Of each figure the mean over seeds. {'Less' if lower_is_better(figure) else 'More'} is better."
     return [Section("Settings", about, charts=[chart] if chart else [], tables=[table])]
+
+
+def _anew(figure: str, one: Mapping[str, Any]) -> Cell:
+    """What a setting reached with fresh seeds."""
+    return Cell(f"{written(figure, one['mean'])}, {sample(one['n'])}", one["mean"]) if one else Cell("–")
 
 
 def _value(value: Any) -> Cell:
