@@ -43,7 +43,9 @@ def _shared(  # noqa: PLR0913
     threads: Annotated[int | None, typer.Option(help="Threads of each training.")] = None,
     on: Annotated[Place, typer.Option(help="This machine, or a Ray cluster.")] = Place.local,
     out: Annotated[str, typer.Option(help="Receives the study's folder.")] = "studies",
-    name: Annotated[str | None, typer.Option(help="The study's name; the same name goes on with it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The study's name; the same name goes on with it, and tries what died again.")
+    ] = None,
     storage: Annotated[str | None, typer.Option(help="A ledger elsewhere: postgresql://…")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Begin even a very long study.")] = False,
     as_json: Json = False,

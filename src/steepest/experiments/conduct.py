@@ -173,8 +173,10 @@ class Conductor:
         self.known = {trial.key: trial for trial in self.study.trials()}
         self.fingerprint = self._kept("data.json").get("fingerprint")
         half_told = set(self.study.ledger.half_told())
-        for trial in self.known.values():
-            if trial.number in half_told:
+        for key, trial in self.known.items():
+            if trial.number in half_told and trial.state == FAILED:  # its process died; now it may live
+                self.known[key] = Trial(trial.number, trial.settings, trial.seed)
+            elif trial.number in half_told:
                 self.study.ledger.tell(trial, self.value(trial))
 
     def value(self, trial: Trial) -> float | None:
@@ -339,7 +341,7 @@ class Conductor:
         trial = replace(trial, **{name: event[name] for name in ("state", "figures", "run", "problem")})
         if trial.state == DONE and self.value(trial) is None:
             trial = replace(trial, state=FAILED, problem=f"its curve has no {self.asked.figure}")
-        self.study.ledger.tell(trial, self.value(trial), event.get("curve", ()))
+        self.study.ledger.tell(trial, self.value(trial), event.get("curve", ()), final="died" not in event)
         self.known[trial.key] = trial
         if self.how.show:
             shown = " ".join(f"{name}={setting}" for name, setting in trial.settings.items())

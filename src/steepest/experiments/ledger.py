@@ -161,10 +161,13 @@ class Ledger:
             study = self.study()
             return bool(study.pruner.prune(study, self._storage().get_trial(self._id(number))))
 
-    def tell(self, trial: Trial, value: float | None, curve: Sequence[Mapping[str, float]] = ()) -> None:
+    def tell(
+        self, trial: Trial, value: float | None, curve: Sequence[Mapping[str, float]] = (), final: bool = True
+    ) -> None:
         """The end of a trial, whose state says how it ended. value: what the study looks at; None where it failed.
 
         It is over as soon as what it came to is written; Optuna's own state follows, after a kill by telling it again.
+        Not final, Optuna's state stays: it may be told another end.
         """
         with _clearly(self):
             stored, trial_id, states = self._storage(), self._id(trial.number), library().trial.TrialState
@@ -172,11 +175,14 @@ class Ledger:
             if curve:
                 stored.set_trial_user_attr(trial_id, "curve", [dict(point) for point in curve])
             stored.set_trial_user_attr(trial_id, "given", given)
+            if not final:
+                return
             state = next(states[name] for name, ours in STATES.items() if ours == trial.state)
             stored.set_trial_state_values(trial_id, state, None if value is None else [value])
 
     def half_told(self) -> list[int]:
-        """The numbers of trials that are over, but whose state a kill kept from following."""
+        """The numbers of trials that are over, but whose state did not follow: a kill came between, or their end was
+        not final."""
         return [
             number
             for _, number in self._query(

@@ -16,11 +16,15 @@ from steepest.train.request import Request
 from steepest.train.start import train
 
 
+def conducting(folder):
+    """Of a study of a few trainings in one real worker."""
+    options = {"out": str(folder), "epochs": 3, "model": "mlp", "workers": 1, "threads": 1}
+    return conduct.conducting(*conduct.prepare("sweep", "circles", "lab", 1, options))
+
+
 @pytest.fixture
 def conductor(tmp_path):
-    """Of a study of a few trainings in one real worker."""
-    options = {"out": str(tmp_path), "epochs": 3, "model": "mlp", "workers": 1, "threads": 1}
-    with conduct.conducting(*conduct.prepare("sweep", "circles", "lab", 1, options)) as one:
+    with conducting(tmp_path) as one:
         yield one
 
 
@@ -29,19 +33,39 @@ def job(data="circles"):
     return {"recipe": recipe.as_dict(), "request": Request(data=data).as_dict()}
 
 
-def test_a_training_that_kills_its_worker_three_times_has_failed_and_the_rest_goes_on(conductor):
+def killing(conductor, lr):
+    """What hears of a training's points and kills the worker where the rate is this."""
+
     def heard(trial, point):
-        if trial.settings["lr"] == 0.05:
+        if trial.settings["lr"] == lr:
             (worker,) = conductor.executor.workers
             os.kill(worker.process.pid, signal.SIGKILL)
         return False
 
+    return heard
+
+
+def test_a_training_that_kills_its_worker_three_times_has_failed_and_the_rest_goes_on(conductor):
+    heard = killing(conductor, 0.05)
     trials = (conductor.add({"lr": lr}, 0) for lr in (0.1, 0.05, 0.2))
     conductor.run(trials, heard=heard)
     first, killed, last = conductor.study.trials()
     assert (first.state, killed.state, last.state) == ("done", "failed", "done")
     assert "its process died 3 times, the last time by signal 9" in killed.problem and "workers.log" in killed.problem
     assert [row["failed"] for row in conductor.study.rows()] == [0, 1, 0]
+
+
+def test_what_died_is_tried_again_when_the_study_goes_on_and_what_failed_by_itself_is_not(tmp_path):
+    wanted: list[Any] = [({"lr": 0.05}, 0), ({"lr": 1e30}, 0)]
+    with conducting(tmp_path) as first:
+        first.run(iter([first.add(*each) for each in wanted]), heard=killing(first, 0.05))
+        assert [trial.state for trial in first.known.values()] == ["failed", "failed"]
+    with conducting(tmp_path) as second:
+        assert [trial.settings["lr"] for trial in second.unfinished] == [0.05]
+        assert [trial.state for trial in second.train(wanted)] == ["done", "failed"]
+    with conducting(tmp_path) as third:
+        assert third.unfinished == [] and [trial.state for trial in third.study.trials()] == ["done", "failed"]
+        assert [each.state.name for each in third.study.ledger.study().trials] == ["COMPLETE", "FAIL"]
 
 
 def test_a_worker_that_is_told_to_end_by_somebody_else_is_replaced_and_its_training_goes_on(conductor):

@@ -11,9 +11,16 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ...mistake import Failure, Mistake
+from ..ledger import FAILED
 
 TRIES = 3
-"""A training that kills its worker so many times has failed."""
+"""A training that kills its worker so many times has failed, until the study is begun again."""
+
+
+def died(number: int, why: str) -> dict[str, Any]:
+    """What is told of a training that killed its worker so many times."""
+    problem = f"its process died {TRIES} times, the last time {why}; the same command tries it again"
+    return {"end": number, "state": FAILED, "figures": {}, "run": None, "problem": problem, "died": True}
 
 
 class Executor(Protocol):

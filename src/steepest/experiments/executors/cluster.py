@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from ...mistake import Failure, Mistake
-from ..ledger import FAILED
 from ..worker import Worker
-from . import TRIES
+from . import TRIES, died
 
 REACHED_S = 10.0
 """How long a cluster may take to answer at first."""
@@ -119,8 +118,7 @@ class Cluster:
         if not one.spoke:
             raise Failure(f"no worker of the Ray cluster lives long enough to begin: {why}")
         del self.running[number]
-        problem = f"its worker died {TRIES} times, the last time: {why}"
-        return [{"end": number, "state": FAILED, "figures": {}, "run": None, "problem": problem}]
+        return [died(number, f"because {why}")]
 
     def close(self) -> None:
         """Ends all trainings; those under way begin again another time."""

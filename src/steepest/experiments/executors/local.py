@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...mistake import Failure
-from ..ledger import FAILED
-from . import TRIES, refused
+from . import TRIES, died, refused
 
 TIMED_S = 1.0
 """How long each way to share the processor is timed."""
@@ -137,9 +136,7 @@ class Local:
             raise Failure(f"no worker lives long enough to begin: the last one died {how}; {self.log} may say why")
         if again := [job for job in worker.jobs if job not in given_up]:
             self.submit(again, stacked=False)
-        why = f"its process died {TRIES} times, the last time {how}: {self.log} may say why"
-        over: dict[str, Any] = {"state": FAILED, "figures": {}, "run": None, "problem": why}
-        return [{"end": job["number"], **over} for job in given_up]
+        return [died(job["number"], f"{how} ({self.log} may say why)") for job in given_up]
 
     def lanes(self, job: dict[str, Any], many: int) -> bool:
         """Whether so many trainings like this are over sooner in lanes, all in one worker."""
