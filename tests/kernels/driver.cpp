@@ -69,7 +69,7 @@ bool right(Index n, Index h, Index w, Index c, Index k, int pad, int tile, int t
 }  // namespace
 
 int main() {
-    const Index channels[][2] = {{1, 1}, {3, 24}, {17, 5}, {16, 66}};
+    const Index channels[][2] = {{1, 1}, {3, 24}, {17, 5}, {16, 66}, {66, 65}};
     int wrong = 0, count = 0;
     for (int pad = 0; pad < 2; pad++)
         for (int tile : {0, 3, 4, 6})

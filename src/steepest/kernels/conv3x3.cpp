@@ -249,7 +249,7 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
         float *v = scratches + worker * scratch, *m = v + F * v_slab;
         const Index count = std::min(block, tiles.count - job * block);
         const Block here(tiles, job * block, job * block + count);
-        transform<In>(x, here, pad, Index(0), in_groups, memory, v, v_slab, lane);
+        transform<In>(x, here, {0, count}, pad, Index(0), in_groups, memory, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
             for (int f = 0; f < F; f++) {
@@ -270,7 +270,7 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
                         panel<1>(rows, a, lane, b, x.c, out, lane, ahead);
                 }
             }
-            here.sizes([&](auto high, auto wide, Index from, Index end) {
+            here.sizes({0, count}, [&](auto high, auto wide, Index from, Index end) {
                 for (Index t = from; t < end; t++) {
                     const auto [map, row, column] = here.tiles[t];
                     for (Index g = start; g < stop; g++) {
@@ -308,42 +308,63 @@ int input_gradient(const Maps& dy, Filters w, const Outputs& dx, Index pad, int 
     });
 }
 
-// Cuts `groups` into pieces of at most GROUPS, as even as can be.
-struct Pieces {
-    Index groups, count, each;
-    explicit Pieces(Index groups) : groups(groups), count(up(groups, GROUPS)), each(up(groups, count)) {}
-    Index from(Index piece) const { return std::min(piece * each, groups); }
-};
-
-// Each job is a piece of the gradient, small enough for a thread's cache, over a part of the tiles. A piece is all tiles'
-// where the pieces can be shared out evenly; else the parts are added up at the end, always in the same order.
+// A gradient that fits into a thread's cache each thread sums over a part of the tiles, in blocks that fit there too; the
+// parts are added up at the end, always in the same order. A larger one is one part, of which all threads transform a block
+// and then divide the frequencies.
 template <class Family>
 int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tiles<Family>& tiles, Index pad, int threads) {
     constexpr int F = Family::FREQUENCIES;
     using G = Transposed<WeightRows<Family::LARGE>>;
-    const Pieces ins(up(x.c, L)), outs(up(dy.c, L));
-    const Index pieces = ins.count * outs.count;
-    const Index parts = pieces < 8 * threads ? threads / std::gcd<Index>(pieces, threads) : 1;
-    const Index share = up(tiles.count, parts), d_lane = ins.each * L * L, d_slab = outs.each * d_lane + L;
-    const Index block = std::clamp<Index>(share, 1, MOST_TILES);
-    const Index lane = (block + 1) * L, v_slab = ins.each * lane + L, z_slab = outs.each * lane + L;
-    const Index scratch = F * (v_slab + z_slab), zeros = std::max(ins.groups, outs.groups) * L;
-    const bool whole = parts == 1;  // a thread then ends a piece while it lies in its cache
-    float* memory = arena.room(zeros + threads * scratch + (whole ? threads : parts * pieces) * F * d_slab);
+    const Index ins = up(x.c, L), outs = up(dy.c, L), d_lane = ins * L * L, d_slab = outs * d_lane + L;
+    const Index floats = CACHE / Index(sizeof(float));
+    const bool shared = F * outs * d_lane > floats;
+    const Index parts = shared ? 1 : threads, share = std::max<Index>(1, up(tiles.count, parts));
+    const Index fits = (shared ? 8 : 1) * floats / (F * L * (ins + outs));
+    const Index block = up(share, up(share, std::clamp<Index>(fits, 8, MOST_TILES)));
+    const Index lane = (block + 1) * L, v_slab = ins * lane + L, z_slab = outs * lane + L;
+    const Index scratch = F * (v_slab + z_slab + d_slab), zeros = std::max(ins, outs) * L;
+    float* memory = arena.room(zeros + parts * scratch);
     if (!memory) return 1;
-    float *scratches = memory + zeros, *sums = scratches + threads * scratch;
     std::fill(memory, memory + zeros, 0.f);
-    // dw of one group of C and one of K, of the sums of their piece.
-    auto finish = [&](Index in, Index g, const float* piece) {
+    auto sum = [&](Index part, int team) {
+        float *d = memory + zeros + part * scratch, *v = d + F * d_slab, *z = v + F * v_slab;
+        const Index start = std::min(part * share, tiles.count), end = std::min(start + share, tiles.count);
+        for (Index from = start; from == start || from < end; from += block) {
+            const Block here(tiles, from, std::min(from + block, end));
+            const Index count = here.starts[4], piece = team > 1 ? 8 : block;
+            divide(team, up(count, piece), [&](int, Index job) {
+                const Range range{job * piece, std::min((job + 1) * piece, count)};
+                transform<InputRows>(x, here, range, pad, Index(0), ins, memory, v, v_slab, lane);
+                transform<GradientRows>(dy, here, range, 0, Index(0), outs, memory, z, z_slab, lane);
+            });
+            divide(team, F, [&](int, Index f) {
+                const Index first = here.first(f), rows = here.last(f) - first;
+                if (!rows && from > start) return;
+                for (Index g = 0; g < outs; g += 2)
+                    for (Index c = 0; c < x.c; c += GRAD_ROWS) {
+                        const float* left = v + f * v_slab + c / L * lane + c % L + first * L;
+                        const float* right = z + f * z_slab + g * lane + first * L;
+                        float* out = d + f * d_slab + g * d_lane + c * L;
+                        if (g + 1 < outs)
+                            grad_product<GRAD_ROWS, 2>(left, right, lane, rows, out, d_lane, from == start);
+                        else
+                            grad_product<GRAD_ROWS, 1>(left, right, lane, rows, out, d_lane, from == start);
+                    }
+            });
+        }
+    };
+    shared ? sum(0, threads) : divide(threads, parts, [&](int, Index part) { sum(part, 1); });
+    divide(threads, ins * outs, [&](int, Index job) {
+        const Index in = job / outs, g = job % outs;
         const Index lanes = std::min<Index>(L, dy.c - g * L), channels = std::min<Index>(L, x.c - in * L);
-        const float* d = piece + g % outs.each * d_lane + in % ins.each * L * L;
+        const float* d = memory + zeros + g * d_lane + in * L * L;
         float taps[3][3][L][L];
         for (Index c = 0; c < channels; c++)
             both_sides<G, G>(
                 [&](int i, int j) IN_PLACE {
-                    Vec sum = load(d + (i * Family::SIDE + j) * d_slab + c * L);
-                    for (Index part = 1; part < parts; part++)
-                        sum += load(d + (part * pieces * F + i * Family::SIDE + j) * d_slab + c * L);
+                    const float* p = d + (i * Family::SIDE + j) * d_slab + c * L;
+                    Vec sum = load(p);
+                    for (Index part = 1; part < parts; part++) sum += load(p + part * scratch);
                     return sum;
                 },
                 [&](int i, int j, Vec value) IN_PLACE { store(taps[i][j][c], value); });
@@ -353,43 +374,6 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
                     float* p = dw.data + (g * L + l) * dw.per_k + in * L * dw.per_c + dw.at(i, j);
                     for (Index c = 0; c < channels; c++) p[c * dw.per_c] = taps[i][j][c][l];
                 }
-    };
-    divide(threads, parts * pieces, [&](int worker, Index job) {
-        const Index piece = job % pieces, part = job / pieces;
-        const Index c0 = ins.from(piece / outs.count), c1 = ins.from(piece / outs.count + 1);
-        const Index k0 = outs.from(piece % outs.count), k1 = outs.from(piece % outs.count + 1);
-        const Index channels = std::min(c1 * L, x.c) - c0 * L, end = std::min((part + 1) * share, tiles.count);
-        float *v = scratches + worker * scratch, *z = v + F * v_slab, *d = sums + (whole ? worker : job) * F * d_slab;
-        if (part * share >= end) std::fill(d, d + F * d_slab, 0.f);
-        for (Index from = part * share; from < end; from += block) {
-            const Index to = std::min(from + block, end);
-            const Block here(tiles, from, to);
-            transform<InputRows>(x, here, pad, c0, c1, memory, v, v_slab, lane);
-            transform<GradientRows>(dy, here, 0, k0, k1, memory, z, z_slab, lane);
-            const bool fresh = from == part * share;
-            for (int f = 0; f < F; f++) {
-                const Index first = here.first(f), count = here.last(f) - first;
-                if (!count && !fresh) continue;
-                for (Index g = 0; g < k1 - k0; g += 2)
-                    for (Index c = 0; c < channels; c += GRAD_ROWS) {
-                        const float* left = v + f * v_slab + c / L * lane + c % L + first * L;
-                        const float* right = z + f * z_slab + g * lane + first * L;
-                        float* out = d + f * d_slab + g * d_lane + c * L;
-                        if (g + 1 < k1 - k0)
-                            grad_product<GRAD_ROWS, 2>(left, right, lane, count, out, d_lane, fresh);
-                        else
-                            grad_product<GRAD_ROWS, 1>(left, right, lane, count, out, d_lane, fresh);
-                    }
-            }
-        }
-        if (whole)
-            for (Index in = c0; in < c1; in++)
-                for (Index g = k0; g < k1; g++) finish(in, g, d);
-    });
-    if (whole) return 0;
-    divide(threads, ins.groups * outs.groups, [&](int, Index job) {
-        const Index in = job / outs.groups, g = job % outs.groups, piece = in / ins.each * outs.count + g / outs.each;
-        finish(in, g, sums + piece * F * d_slab);
     });
     return 0;
 }

@@ -95,7 +95,12 @@ int cheapest(Index n, Index h, Index w, int only, bool even, F&& body) {
     return (only ? only == 6 : large.cost() < small.cost()) ? body(large) : body(small);
 }
 
-constexpr Index MOST_TILES = 48;  // of a block
+constexpr Index MOST_TILES = 128;  // of a block
+
+// Some of a block's tiles.
+struct Range {
+    Index from, end;
+};
 
 // Some tiles, those of one size together: large×small outputs, then large×large, small×large and small×small. So the
 // tiles that have a frequency are one range, whichever it is.
@@ -138,15 +143,19 @@ struct Block {
         return starts[Family::shared(f % Family::SIDE) ? 4 : 3];
     }
 
-    // body(height, width, first, last) for each size of tile.
+    // body(height, width, first, last) for each size of tile that the range has.
     template <class F>
-    INLINE void sizes(F&& body) const {
+    INLINE void sizes(Range range, F&& body) const {
         using Large = std::integral_constant<int, Family::LARGE>;
         using Small = std::integral_constant<int, Family::SMALL>;
-        if (starts[1] > starts[0]) body(Large{}, Small{}, starts[0], starts[1]);
-        if (starts[2] > starts[1]) body(Large{}, Large{}, starts[1], starts[2]);
-        if (starts[3] > starts[2]) body(Small{}, Large{}, starts[2], starts[3]);
-        if (starts[4] > starts[3]) body(Small{}, Small{}, starts[3], starts[4]);
+        auto one = [&](auto high, auto wide, int kind) IN_PLACE {
+            const Index from = std::max(starts[kind], range.from), end = std::min(starts[kind + 1], range.end);
+            if (from < end) body(high, wide, from, end);
+        };
+        one(Large{}, Small{}, 0);
+        one(Large{}, Large{}, 1);
+        one(Small{}, Large{}, 2);
+        one(Small{}, Small{}, 3);
     }
 };
 
@@ -185,12 +194,12 @@ struct Piece {
 };
 
 template <class Family, template <int, int> class Of, bool pooled>
-void transform(const Maps& x, const Block<Family>& block, Index pad, Index first, Index stop, const float* zeros, float* to,
+void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, Index first, Index stop, const float* zeros, float* to,
                Index slab, Index lane) {
     constexpr int LARGE = Family::LARGE;
     const Index whole = x.c / L, rest = x.c % L, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
     const Choices choices;
-    block.sizes([&](auto high, auto wide, Index from, Index end) {
+    block.sizes(range, [&](auto high, auto wide, Index from, Index end) {
         using Rows = Of<LARGE, high>;
         using Columns = Of<LARGE, wide>;
         Piece<Rows::columns, Columns::columns, pooled> next;
@@ -225,8 +234,8 @@ void transform(const Maps& x, const Block<Family>& block, Index pad, Index first
 // outside the map. Of the groups [first, stop): frequency f of tile t, group g goes to
 // out[f·slab + (g - first)·lane + t·L]. Lanes past the last channel hold anything.
 template <template <int, int> class Of, class Family, class... Rest>
-void transform(const Maps& x, const Block<Family>& block, Rest... rest) {
-    x.which ? transform<Family, Of, true>(x, block, rest...) : transform<Family, Of, false>(x, block, rest...);
+void transform(const Maps& x, const Block<Family>& block, Range range, Rest... rest) {
+    x.which ? transform<Family, Of, true>(x, block, range, rest...) : transform<Family, Of, false>(x, block, range, rest...);
 }
 
 }  // namespace
