@@ -20,6 +20,7 @@ from steepest.train.watch import FILE
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("STEEPEST_KERNELS", "off")  # in an empty cache they would be compiled, and that said
     monkeypatch.delenv("STEEPEST_DATA", raising=False)
 
 
