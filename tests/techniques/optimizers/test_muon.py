@@ -56,6 +56,12 @@ def test_newton_schulz_is_that_of_torch():
     torch.testing.assert_close(orthogonalised(matrix(6, 10).float(), 3), twin.float(), atol=0.03, rtol=0.03)
 
 
+def test_many_steps_do_not_blow_rounding_errors_up():
+    flat = matrix(16, 2) @ matrix(2, 144) + 1e-6 * matrix(16, 144, seed=1)
+    values = torch.linalg.svdvals(orthogonalised(flat.float(), 40))
+    assert values.min() > 0.5 and values.max() < 1.3
+
+
 def test_a_zero_gradient_stays_zero():
     assert not orthogonalised(torch.zeros(3, 5), 3).any()
 
