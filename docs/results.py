@@ -17,7 +17,7 @@ BEGIN, END = "<!-- results: made by docs/results.py -->", "<!-- end of results -
 FIELDS = ("what", "command", "commit", "machine", "n", "figures", "note")
 UNITS = {"fraction": "{:.2%}", "s": "{:.1f} s", "ms": "{:.2f} ms", "images/s": "{:,.0f} images/s", "ratio": "{:.3g} ×"}
 UNITS |= {"GB": "{:.2f} GB", "count": "{:,.0f}"}
-COLUMNS = ("what", "result", "interval", "n", "machine", "command")
+COLUMNS = ("what", "result", "interval", "n", "command")
 
 
 def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -36,8 +36,7 @@ def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def rows(name: str, record: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The table's rows of one record."""
-    machine = f"{record['machine']['cpu']}, {record['machine']['cores']} cores"
+    """The table's rows of one record; what all of them share stands in the first."""
     made: list[tuple[str, ...]] = []
     for figure_name in record.get("readme", record["figures"]):
         figure = record["figures"][figure_name]
@@ -45,19 +44,26 @@ def rows(name: str, record: dict[str, Any]) -> list[tuple[str, ...]]:
             UNITS[figure["unit"]].format(figure[key]) if figure.get(key) is not None else None
             for key in ("value", "low", "high")
         )
-        interval = f"{low} to {high} ({figure['interval']})" if low and high else "none"
-        what = f"[{record['what']}](records/{name}): {figure_name}"
-        made.append((what, str(shown), interval, str(record["n"]), machine, f"`{record['command']}`"))
+        interval = f"{low} to {high} ({figure['interval']})" if low and high else ""
+        shared = ("", "") if made else (f"[{record['what']}](records/{name}): ", f"`{record['command']}`")
+        made.append((shared[0] + figure_name, str(shown), interval, str(record["n"]), shared[1]))
     return made
 
 
 def table(folder: Path) -> str:
-    """All records as one Markdown table."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    lines += [row for name, record in records(folder) for row in rows(name, record)]
-    if len(lines) == 2:
-        return "No results have been recorded yet."
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    """All records that show a figure, as Markdown: a table for each machine, below its name."""
+    machines: dict[str, list[tuple[str, ...]]] = {}
+    for name, record in records(folder):
+        if made := rows(name, record):
+            machines.setdefault(f"{record['machine']['cpu']}, {record['machine']['cores']} cores", []).extend(made)
+    tables = [
+        "\n".join(
+            [f"On {machine}:", ""]
+            + [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in (COLUMNS, ("---",) * 5, *lines)]
+        )
+        for machine, lines in machines.items()
+    ]
+    return "\n\n".join(tables) or "No results have been recorded yet."
 
 
 def renewed(readme: str, block: str) -> str:

@@ -28,29 +28,42 @@ def lay(folder: Path, name: str, content: dict[str, Any]) -> None:
     (folder / name / "record.json").write_text(json.dumps(content), encoding="utf-8")
 
 
+def shown(folder: Path) -> list[str]:
+    """The table's rows, for records of one machine."""
+    return results.table(folder).splitlines()[4:]
+
+
 def test_each_figure_is_a_row_that_links_to_its_record(tmp_path: Path) -> None:
     lay(tmp_path, "2026-01-02_set", record())
     lines = results.table(tmp_path).splitlines()
-    assert lines[2:] == [
+    assert lines[:2] == ["On A processor, 2 cores:", ""]
+    assert lines[4:] == [
         "| [a set in a minute](records/2026-01-02_set): test accuracy | 91.23% | 90.00% to 92.00% (95 %) | 3 "
-        "| A processor, 2 cores | `steepest train a/b` |",
-        "| [a set in a minute](records/2026-01-02_set): wall time | 61.0 s | none | 3 "
-        "| A processor, 2 cores | `steepest train a/b` |",
+        "| `steepest train a/b` |",
+        "| wall time | 61.0 s |  | 3 |  |",
     ]
-    assert {line.count("|") for line in lines} == {len(results.COLUMNS) + 1}
+    assert {line.count("|") for line in lines[2:]} == {len(results.COLUMNS) + 1}
+
+
+def test_each_machine_has_a_table_of_its_own(tmp_path: Path) -> None:
+    for name, cpu in (("1", "A"), ("2", "B"), ("3", "A")):
+        lay(tmp_path, name, record(readme=["wall time"], machine={"cpu": cpu, "cores": 4}))
+    first, second = results.table(tmp_path).split("\n\nOn ")
+    assert first.startswith("On A, 4 cores:") and second.startswith("B, 4 cores:")
+    assert ["records/1" in first, "records/2" in second, "records/3" in first] == [True] * 3
 
 
 def test_a_record_says_which_of_its_figures_stand_in_the_readme(tmp_path: Path) -> None:
     lay(tmp_path, "one", record(readme=["wall time"]))
-    assert len(results.table(tmp_path).splitlines()) == 3
+    assert len(shown(tmp_path)) == 1
     lay(tmp_path, "two", record(readme=[]))
-    assert len(results.table(tmp_path).splitlines()) == 3
+    assert len(shown(tmp_path)) == 1
 
 
 def test_rows_follow_the_names_of_the_records(tmp_path: Path) -> None:
     for name in ("2026-02-01_b", "2026-01-01_c", "2026-02-01_a"):
         lay(tmp_path, name, record(readme=["wall time"]))
-    order = [line.split("records/")[1].split(")")[0] for line in results.table(tmp_path).splitlines()[2:]]
+    order = [line.split("records/")[1].split(")")[0] for line in shown(tmp_path)]
     assert order == ["2026-01-01_c", "2026-02-01_a", "2026-02-01_b"]
 
 
