@@ -9,7 +9,7 @@
 //
 // Forward: a thread takes a block of tiles through input transform, products and output transform while it lies in its
 // cache. The gradient with respect to the input is a forward pass with the filters turned and their channels exchanged,
-// or, where a map is one tile, the exact adjoint of all three steps. The gradient with respect to the weights is the exact
+// or, where that takes fewer products, the exact adjoint of all three steps, whose tiles overlap. The gradient with respect to the weights is the exact
 // adjoint: per frequency (C × tiles) times (tiles × K), then Gᵀ · G.
 //
 // A max-pool of 2×2 behind the convolution is part of it: only what the pool takes is computed, the outputs' transform
@@ -171,14 +171,17 @@ struct Outputs {
     const float* bias = nullptr;
     bool pooled = false;
     std::uint8_t* which = nullptr;
+    bool added = false;  // of pieces that overlap: to be added to what is there
 
     Index step() const { return pooled ? 2 : 1; }
     // A pixel written, which lies within the maps or not.
     Index at(Index map, Index row, Index column) const { return (map * (h / step()) + row) * (w / step()) + column; }
 
-    void write(Index at, Vec value, Index group) const {
+    template <bool adding = false>
+    INLINE void write(Index at, Vec value, Index group) const {
         const Index lanes = std::min<Index>(L, k - group * L);
         if (bias) value += load_first(bias + group * L, lanes);
+        if (adding) value += lanes == L ? load(data + at) : load_few(data + at, lanes);
         lanes == L ? store(data + at, value) : store_first(data + at, value, lanes);
     }
 
@@ -192,13 +195,22 @@ struct Outputs {
     // Transforms one group of one tile's products, whose first pixel is (top, left).
     template <class Rows, class Columns, class In>
     INLINE void transform(Index map, Index top, Index left, Index group, In&& in) const {
-        if (!pooled) {
+        const auto each_pixel = [&](auto adding) IN_PLACE {
             const Index first = at(map, top, left) * k + group * L;
-            return both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE {
+            both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE {
                 if (std::size_t(top + i) < std::size_t(h) && std::size_t(left + j) < std::size_t(w))
-                    write(first + (i * w + j) * k, value, group);
+                    write<adding>(first + (i * w + j) * k, value, group);
             });
+        };
+        if constexpr (Rows::rows == Rows::columns) {  // pieces of an input's gradient
+            added ? each_pixel(std::true_type{}) : each_pixel(std::false_type{});
+        } else {
+            pooled ? largest<Rows, Columns>(map, top, left, group, in) : each_pixel(std::false_type{});
         }
+    }
+
+    template <class Rows, class Columns, class In>
+    INLINE void largest(Index map, Index top, Index left, Index group, In&& in) const {
         Vec all[Rows::rows][Columns::rows];
         both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE { all[i][j] = value; });
         for (int i = 0; i + 1 < std::min<Index>(Rows::rows, h - top); i += 2)
@@ -226,11 +238,13 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
     constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
     const Index groups = up(w.k, L), in_groups = up(x.c, L);
     const Index at_once = std::min<Index>(groups, GROUPS);
+    const Index floats = CACHE / Index(sizeof(float));
     // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles.
-    const Index floats = CACHE / Index(sizeof(float)) * (F * w.k * w.c * Index(sizeof(float)) > CACHE ? 2 : 1);
-    const Index fits = floats / (F * L * (in_groups + at_once)) / ROWS * ROWS;
+    const Index least = F * w.k * w.c > floats ? 24 : ROWS;
+    const Index fits = std::max(least, floats / (F * L * (in_groups + at_once)) / ROWS * ROWS);
     const Index even = up(up(tiles.count, 4 * threads), ROWS) * ROWS;
-    const Index block = std::max<Index>(ROWS, std::min({fits, even, MOST_TILES}));
+    const Index a_map = y.added ? tiles.a_map() : 1;
+    const Index block = std::min({fits, std::max<Index>(even, ROWS), MOST_TILES}) / a_map * a_map;
     const Index lane = (block + 1) * L, v_slab = in_groups * lane + L, m_slab = at_once * lane + L;
     const Index u_slab = groups * w.c * L + L, scratch = F * (v_slab + m_slab), zeros = in_groups * L;
     float* memory = arena.room(zeros + F * u_slab + threads * scratch);
@@ -249,6 +263,10 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
         float *v = scratches + worker * scratch, *m = v + F * v_slab;
         const Index count = std::min(block, tiles.count - job * block);
         const Block here(tiles, job * block, job * block + count);
+        if (y.added) {
+            const Index one = y.h * y.w * y.k, from = job * block / a_map;
+            std::fill(y.data + from * one, y.data + (from + count / a_map) * one, 0.f);
+        }
         transform<In>(x, here, {0, count}, pad, Index(0), in_groups, memory, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
@@ -294,15 +312,17 @@ int forward(const Maps& x, const Filters& w, const Outputs& y, Index pad, int on
 }
 
 // dx of dy. w: with the channels exchanged, and not yet turned.
-int input_gradient(const Maps& dy, Filters w, const Outputs& dx, Index pad, int only, int threads) {
+int input_gradient(const Maps& dy, Filters w, Outputs dx, Index pad, int only, int threads) {
     const Index step = dy.which ? 2 : 1;
     // A tile of all outputs that matter has all pixels of the input that do, and all others are 0.
     auto whole = [&](const Cut& cut, Index length) { return cut.count == 1 && cut.size(0) + 2 - pad >= length; };
     return cheapest(dy.n, dy.h / step * step, dy.w / step * step, only, dy.which != nullptr, [&](const auto& tiles) {
-        if (whole(tiles.rows, dx.h) && whole(tiles.columns, dx.w))
-            return pass<GradientRows, SpreadRows>(dy, w, dx, tiles, 0, pad, threads);
-        w.turned = true;
         return cheapest(dy.n, dx.h, dx.w, only, false, [&](const auto& others) {
+            dx.added = !whole(tiles.rows, dx.h) || !whole(tiles.columns, dx.w);
+            if (!dx.added || (tiles.cost() < others.cost() && tiles.a_map() <= ROWS))
+                return pass<GradientRows, SpreadRows>(dy, w, dx, tiles, 0, pad, threads);
+            dx.added = false;
+            w.turned = true;
             return pass<InputRows, OutputRows>(dy, w, dx, others, 2 - pad, 0, threads);
         });
     });

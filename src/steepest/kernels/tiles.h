@@ -82,6 +82,7 @@ struct Tiles {
     Tiles(Index n, Index h, Index w, int only, bool even)
         : rows(cut<Family>(h, only, even)), columns(cut<Family>(w, only, even)), count(n * rows.count * columns.count), maps(n) {}
 
+    Index a_map() const { return rows.count * columns.count; }
     // Of a pair of channels, what the transform of its weights costs included.
     Index cost() const { return maps * rows.products() * columns.products() + 16 * Family::FREQUENCIES; }
 };
@@ -112,7 +113,7 @@ struct Block {
     Index starts[5] = {};
 
     Block(const Tiles<Family>& all, Index from, Index to) {
-        const Index a_map = all.rows.count * all.columns.count;
+        const Index a_map = all.a_map();
         auto size = [&](Index row, Index column) {
             return row < all.rows.longs ? Index(column < all.columns.longs) : 3 - (column < all.columns.longs);
         };
