@@ -84,26 +84,44 @@ struct Filters {
 
 constexpr Index PART = 16;  // input channels whose weights are transformed at a time
 
-// U of one group of K, for input channels [from, to).
+// U of one panel, two groups of K from `group` on, for input channels [from, to). A row of frequencies at a time, so that few
+// streams are written at once, and the next lines of each are called into the cache.
 template <class Family, class Used>
 void pack(const Filters& w, Index group, Index from, Index to, const Used& used, float* u, Index slab) {
     using G = WeightRows<Family::LARGE>;
-    const Index first = group * L, lanes = std::min<Index>(L, w.k - first), groups = up(w.k, L);
-    const Index wide = (group | 1) < groups ? 2 : 1;
-    float* out = u + (group & ~Index(1)) * w.c * L + (group & 1) * L;
-    float taps[PART][3][3][L] = {};
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++)
-            for (Index l = 0; l < lanes; l++) {
-                const float* p = w.data + (first + l) * w.per_k + w.at(i, j);
-                for (Index c = from; c < to; c++) taps[c - from][i][j][l] = p[c * w.per_c];
+    constexpr int A = Family::SIDE;
+    const Index wide = std::min<Index>(2, up(w.k, L) - group);
+    float* out = u + group * w.c * L;
+    Vec half[PART][2][A][3];
+    for (Index g = 0; g < wide; g++) {
+        const Index first = (group + g) * L, lanes = std::min<Index>(L, w.k - first);
+        float taps[PART][3][3][L] = {};
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++)
+                for (Index l = 0; l < lanes; l++) {
+                    const float* p = w.data + (first + l) * w.per_k + w.at(i, j);
+                    for (Index c = from; c < to; c++) taps[c - from][i][j][l] = p[c * w.per_c];
+                }
+        for (Index c = 0; c < to - from; c++)
+            for (int j = 0; j < 3; j++) {
+                const Vec column[3] = {load(taps[c][0][j]), load(taps[c][1][j]), load(taps[c][2][j])};
+                Vec done[A];
+                times<G>(column, done);
+                for (int i = 0; i < A; i++) half[c][g][i][j] = done[i];
             }
-    for (Index c = from; c < to; c++)
-        both_sides<G, G>([&](int i, int j) IN_PLACE { return load(taps[c - from][i][j]); },
-                         [&](int i, int j, Vec v) IN_PLACE {
-                             const int f = i * Family::SIDE + j;
-                             if (used(f)) store(out + f * slab + c * wide * L, v);
-                         });
+    }
+    for (int i = 0; i < A; i++)
+        for (Index c = from; c < to; c++)
+            for (Index g = 0; g < wide; g++) {
+                Vec done[A];
+                times<G>(half[c - from][g][i], done);
+                for (int j = 0; j < A; j++) {
+                    if (!used(i * A + j)) continue;
+                    float* to_u = out + (i * A + j) * slab + (c * wide + g) * L;
+                    store(to_u, done[j]);
+                    __builtin_prefetch(to_u + 4 * wide * L, 1);
+                }
+            }
 }
 
 // ---- The products.
@@ -255,9 +273,9 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
         return (tiles.rows.longs || Family::shared(f / SIDE)) && (tiles.columns.longs || Family::shared(f % SIDE));
     };
     const Index parts = up(w.c, PART);
-    divide(threads, groups * parts, [&](int, Index job) {
+    divide(threads, up(groups, 2) * parts, [&](int, Index job) {
         const Index from = job % parts * PART;
-        pack<Family>(w, job / parts, from, std::min(from + PART, w.c), used, u, u_slab);
+        pack<Family>(w, job / parts * 2, from, std::min(from + PART, w.c), used, u, u_slab);
     });
     divide(threads, up(tiles.count, block), [&](int worker, Index job) {
         float *v = scratches + worker * scratch, *m = v + F * v_slab;
