@@ -372,8 +372,8 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
             const Index count = here.starts[4], piece = team > 1 ? 8 : block;
             divide(team, up(count, piece), [&](int, Index job) {
                 const Range range{job * piece, std::min((job + 1) * piece, count)};
-                transform<InputRows>(x, here, range, pad, Index(0), ins, memory, v, v_slab, lane);
-                transform<GradientRows>(dy, here, range, 0, Index(0), outs, memory, z, z_slab, lane);
+                transform<InputRows>(x, here, range, pad, Index(0), ins, memory, v, v_slab, lane, shared);
+                transform<GradientRows>(dy, here, range, 0, Index(0), outs, memory, z, z_slab, lane, shared);
             });
             divide(team, F, [&](int, Index f) {
                 const Index first = here.first(f), rows = here.last(f) - first;
