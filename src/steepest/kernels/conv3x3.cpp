@@ -257,12 +257,15 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
     const Index groups = up(w.k, L), in_groups = up(x.c, L);
     const Index at_once = std::min<Index>(groups, GROUPS);
     const Index floats = CACHE / Index(sizeof(float));
-    // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles.
-    const Index least = F * w.k * w.c > floats ? 24 : ROWS;
+    // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles, 24 of
+    // 64 frequencies.
+    const Index least = F * w.k * w.c > floats ? 24 * 64 / F / ROWS * ROWS : ROWS;
     const Index fits = std::max(least, floats / (F * L * (in_groups + at_once)) / ROWS * ROWS);
     const Index even = up(up(tiles.count, 4 * threads), ROWS) * ROWS;
     const Index a_map = y.added ? tiles.a_map() : 1;
-    const Index block = std::min({fits, std::max<Index>(even, ROWS), MOST_TILES}) / a_map * a_map;
+    const Index most = std::min({fits, std::max<Index>(even, ROWS), MOST_TILES}) / a_map * a_map;
+    const Index all = std::max<Index>(1, tiles.count), blocks = up(up(all, most), threads) * threads;  // as many for each
+    const Index block = up(up(all, blocks), a_map) * a_map;
     const Index lane = (block + 1) * L, v_slab = in_groups * lane + L, m_slab = at_once * lane + L;
     const Index u_slab = groups * w.c * L + L, scratch = F * (v_slab + m_slab), zeros = in_groups * L;
     float* memory = arena.room(zeros + F * u_slab + threads * scratch);
