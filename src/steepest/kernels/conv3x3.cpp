@@ -9,8 +9,8 @@
 //
 // Forward: a thread takes a block of tiles through input transform, products and output transform while it lies in its
 // cache. The gradient with respect to the input is a forward pass with the filters turned and their channels exchanged,
-// or, where that takes fewer products, the exact adjoint of all three steps, whose tiles overlap. The gradient with respect to the weights is the exact
-// adjoint: per frequency (C × tiles) times (tiles × K), then Gᵀ · G.
+// or, where that takes fewer products, the exact adjoint of all three steps, whose tiles overlap. The gradient with
+// respect to the weights is the exact adjoint: per frequency (C × tiles) times (tiles × K), then Gᵀ · G.
 //
 // A max-pool of 2×2 behind the convolution is part of it: only what the pool takes is computed, the outputs' transform
 // writes the largest, and backward the transforms read the pool's gradient where its choice was.
