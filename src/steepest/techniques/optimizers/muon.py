@@ -113,10 +113,16 @@ def orthogonalised(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     if tall:
         x = x.T
     one = torch.eye(len(x), dtype=matrix.dtype, device=matrix.device)
+
+    def factor(square: torch.Tensor) -> torch.Tensor:
+        return a * one + b * square + c * square @ square
+
     for first in range(0, steps, TOGETHER):
-        square, whole = (x @ x.T).to(matrix.dtype), one
-        for _ in range(min(TOGETHER, steps - first)):
-            polynomial = a * one + b * square + c * square @ square
-            square, whole = polynomial @ square @ polynomial, polynomial @ whole
+        square = (x @ x.T).to(matrix.dtype)
+        whole = last = factor(square)
+        for _ in range(first + 1, min(first + TOGETHER, steps)):
+            square = last @ square @ last
+            last = factor(square)
+            whole = last @ whole
         x = whole.to(x.dtype) @ x
     return (x.T if tall else x).to(matrix.dtype)
