@@ -4,11 +4,13 @@
 
 Both sides get the same float32 channels_last tensors and give new ones. A figure is the seconds of one call, its clock
 around the call alone: the compiled side's includes the transform of the weights, both include the output's memory. The
-ratio is PyTorch's time over ours. GFLOP/s count the operations of the direct sum, 18·N·C·K·H·W, on either side.
+ratio is PyTorch's time over ours. GFLOP/s count the operations of the direct sum, 18·N·C·K·H·W, on either side. Where a
+max-pool follows, it belongs to the layer: forward on both sides, backward to PyTorch's weight gradient and to both of
+ours, which read the pool's gradient as it is.
 
 `all convolutions` is all layers together: forward, both gradients, the first layer without its input's gradient. `whole
-network` is a training pass of the whole network, forward and backward, with all that is no 3×3 convolution; the first
-layer's input takes a gradient there.
+network` is a training pass of the whole network, forward and backward, with all of PyTorch's operators and with all of
+our kernels.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from interleave import Rounds, interleaved, machine
 from torch import nn
 from torch.nn import functional as F
 
+from steepest import kernels
 from steepest.kernels import conv3x3
 from steepest.kernels.library import library
 from steepest.models import speedrun
@@ -39,24 +42,28 @@ PASSES = ("forward", "input gradient", "weight gradient")
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution of the network: C input and K output channels, H×H pixels, padding 1."""
+    """A convolution of the network: C input and K output channels, H×H pixels, padding 1; with the pool behind it."""
 
     c: int
     k: int
     side: int
+    pool: bool
 
     def __str__(self) -> str:
-        return f"{self.c}→{self.k} @{self.side}"
+        return f"{self.c}→{self.k} @{self.side}{', pool' if self.pool else ''}"
 
 
 def layers(width: int) -> list[Layer]:
     """The 3×3 convolutions of the speedrun network on CIFAR-10, in order."""
     found: list[Layer] = []
     net = speedrun.build(10, (3, 32, 32), width).eval()
-    for module in net.modules():
+    for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
+            pool = name.endswith("conv1")
             module.register_forward_hook(
-                lambda conv, given, out: found.append(Layer(conv.in_channels, conv.out_channels, out.shape[-1]))
+                lambda conv, given, out, pool=pool: found.append(  # type: ignore[misc]
+                    Layer(conv.in_channels, conv.out_channels, out.shape[-1], pool)
+                )
             )
     with torch.no_grad():
         net(torch.zeros(1, 3, 32, 32))
@@ -67,21 +74,33 @@ def calls(layer: Layer, batch: int) -> dict[str, tuple[Callable[[], Any], Callab
     """For each pass PyTorch's call and ours, on the same tensors."""
     x = torch.randn(batch, layer.c, layer.side, layer.side).contiguous(memory_format=LAST)
     weight = torch.randn(layer.k, layer.c, 3, 3).div_(layer.c**0.5).contiguous(memory_format=LAST)
-    dy = torch.randn(batch, layer.k, layer.side, layer.side).contiguous(memory_format=LAST)
+    y, which = F.conv2d(x, weight, padding=1), None
+    pooled, places = F.max_pool2d(y, 2, return_indices=True) if layer.pool else (y, None)
+    dy = torch.randn_like(pooled)
+    if layer.pool:
+        _, which = conv3x3._forward(x, weight, None, 1, pool=True, chosen=True)
 
-    def backward(*wanted: bool) -> Any:
+    def spread() -> torch.Tensor:
+        pool = [2, 2], [2, 2], [0, 0], [1, 1], False
+        return torch.ops.aten.max_pool2d_with_indices_backward(dy, y, *pool, places) if layer.pool else dy  # type: ignore[no-any-return]
+
+    def backward(dy: torch.Tensor, *wanted: bool) -> Any:
         ones = [1, 1]
         return torch.ops.aten.convolution_backward(dy, x, weight, [0], ones, ones, ones, False, [0, 0], 1, wanted)
 
+    def forward() -> torch.Tensor:
+        y = F.conv2d(x, weight, padding=1)
+        return F.max_pool2d(y, 2) if layer.pool else y
+
     return {
-        "forward": (partial(F.conv2d, x, weight, padding=1), partial(conv3x3._forward, x, weight, None, 1)),
+        "forward": (forward, partial(conv3x3._forward, x, weight, None, 1, pool=layer.pool, chosen=layer.pool)),
         "input gradient": (
-            partial(backward, True, False, False),
-            partial(conv3x3._input_gradient, dy, weight, x.shape, 1),
+            partial(backward, spread(), True, False, False),
+            partial(conv3x3._input_gradient, dy, weight, x.shape, 1, which),
         ),
         "weight gradient": (
-            partial(backward, False, True, False),
-            partial(conv3x3._weight_gradient, x, dy, weight.shape, weight.stride(), 1),
+            lambda: backward(spread(), False, True, False),
+            partial(conv3x3._weight_gradient, x, dy, weight.shape, weight.stride(), 1, which),
         ),
     }
 
@@ -125,9 +144,10 @@ def measured(batch: int, rounds: int, width: int) -> list[dict[str, Any]]:
 
 
 def network(batch: int, rounds: int, width: int) -> Rounds:
-    """A training pass of the whole network, with PyTorch's convolutions and with ours."""
+    """A training pass of the whole network, with PyTorch's operators and with ours; the first layers rest."""
     theirs = speedrun.build(10, (3, 32, 32), width).to(memory_format=LAST)  # type: ignore[call-overload]
-    ours = conv3x3.apply(copy.deepcopy(theirs))
+    theirs.whiten.requires_grad_(False)
+    ours = kernels.apply(copy.deepcopy(theirs))
     images = torch.randn(batch, 3, 32, 32).contiguous(memory_format=LAST)
     targets = torch.arange(batch) % 10
 

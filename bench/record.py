@@ -20,7 +20,15 @@ from interleave import machine
 from steepest.stats import mean_of
 
 RECORDS = Path(__file__).parents[1] / "records"
-UNITS = {"_s": "s", "_gb": "GB", "kills": "count", "trainings": "count", "models_equal": "count", "torn": "count"}
+UNITS = {
+    "_s": "s",
+    "_fraction": "fraction",
+    "_gb": "GB",
+    "kills": "count",
+    "trainings": "count",
+    "models_equal": "count",
+    "torn": "count",
+}
 MANY = 40
 """More figures than this are not for the README's table."""
 Figure = tuple[str, dict[str, Any]]
@@ -46,7 +54,7 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
             )
         elif key == "ratio":
             yield from figures(value, what)
-        elif key == "test_accuracy":
+        elif key in ("test_accuracy", "val_accuracy"):
             yield name, spread(value)
         elif unit and isinstance(value, int | float) and not isinstance(value, bool) and "limit" not in key:
             short = unit == "s" and value < 1
