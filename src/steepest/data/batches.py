@@ -44,7 +44,8 @@ class Batches:
     where nothing is done to the pixels; or "nothing". whole: augmentations get all images of an epoch at once.
     order: ``f(epoch, progress, index, count, random) -> places``, which `count` places in `index` make an epoch and in
     what order, with repetition allowed; progress is that at the epoch's first step. Streamed images come in an order
-    that suits the file. share: in (0, 1], of the images, that are an epoch.
+    that suits the file. Where it has `views`, how often each place was seen before, augmentations get these numbers of
+    the images as their `epoch`. share: in (0, 1], of the images, that are an epoch.
 
     Shuffled epochs have whole batches only: each epoch drops (at most a batch of) other images. With fewer images than
     a batch, an epoch is one batch with all of them. ``dataclasses.replace(batches, …)`` costs next to nothing: images
@@ -225,7 +226,9 @@ class Batches:
         generator = torch.Generator(self.device)
         key = np.random.SeedSequence(self.seed, spawn_key=(epoch, first))
         generator.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
-        offered: dict[str, Any] = {"index": None, "epoch": epoch}
+        views = getattr(self.order, "views", None)
+        own = epoch if views is None else torch.from_numpy(views)[places].to(self.device)
+        offered: dict[str, Any] = {"index": None, "epoch": own}
         for augment in self.pixels:
             asked = {name: offered[name] for name in offered if name in inspect.signature(augment).parameters}
             if "index" in asked:

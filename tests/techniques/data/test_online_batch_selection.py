@@ -1,5 +1,6 @@
 """Online batch selection: all images first, then the hardest by their last known loss, at the end any."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 
 from steepest.data import digits
 from steepest.data.batches import Batches
+from steepest.data.dataset import Split
 from steepest.mistake import Mistake
 from steepest.recipe import Use
 from steepest.recipes import load
+from steepest.techniques.augment.alternating_flip import alternating_flip
 from steepest.techniques.data.online_batch_selection import Hardest, online_batch_selection
 from steepest.train.build import build
 from steepest.train.loop import step
@@ -51,6 +54,21 @@ def test_then_the_hardest_by_the_last_known_loss_are_taken():
     tell(chooser, 1 - losses)  # now the images below 20 are harder than the last ones, whose new loss is small
     known = np.where(INDEX < 20, losses, 1 - losses)
     assert set(ask(chooser, 3, 0.5)) == set(np.argsort(-known, kind="stable")[:COUNT])
+
+
+def test_each_image_is_mirrored_on_every_other_of_its_own_views():
+    images = np.zeros((N, 4, 4, 3), np.uint8)
+    images[:, :, 0] = 255
+    plain = Batches(Split(images, INDEX), INDEX, (np.zeros(3), np.ones(3)), 10, pixels=[alternating_flip])
+    batches = online_batch_selection(plain, start=0.5, end=0.9)
+    sides: list[list[bool]] = [[] for _ in INDEX]
+    for epoch in range(8):
+        for number, (shown, targets) in enumerate(batches.epoch(epoch, progress=epoch / 8)):
+            for image, target in zip(shown, targets, strict=True):
+                sides[target].append(bool(image[0, 0, 0] > 0))
+            batches.order.observe(10 * number, targets.float())
+    assert min(map(len, sides)) == 2 and max(map(len, sides)) > 4
+    assert all(before != after for own in sides for before, after in pairwise(own))
 
 
 def test_a_share_of_the_others_comes_at_random():
