@@ -46,7 +46,7 @@ def row(side: str, seen: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--port-seeds", type=int, help="how many of them the port trains too; all")
+    parser.add_argument("--port-seeds", type=int, help="how many of them, the last ones, the port trains too; all")
     parser.add_argument("--easy", action="store_true")
     parser.add_argument("--data-dir", default=str(Path("~/.cache/steepest").expanduser()))
     parser.add_argument("--json", action="store_true")
@@ -63,13 +63,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as out:
             ours = (STEEPEST, "train", "cifar10", "--recipe", "speedrun94", "--out", out, *shared)
             theirs = (sys.executable, PORT, *(["--every-easy-fix"] if given.easy else []), *shared)
-            sides = {"steepest": ours} | ({port: theirs} if seed < both else {})
+            sides = {"steepest": ours} | ({port: theirs} if seed >= given.seeds - both else {})
             for side in list(sides) if seed % 2 == 0 else list(sides)[::-1]:
                 seen[side].append(trained(*sides[side]))
                 say(f"seed {seed}, {side}: {seen[side][-1]['test_accuracy']:.2%} in {seen[side][-1]['wall_s']:.0f} s")
         rows = [row(side, made) for side, made in seen.items() if made]
-        if both:
-            times = Rounds({side: [one["wall_s"] for one in made[:both]] for side, made in seen.items()})
+        if trained_too := len(seen[port]):
+            times = Rounds({side: [one["wall_s"] for one in made[-trained_too:]] for side, made in seen.items()})
             rows.append({"what": f"time of the {port} / steepest's", "ratio": asdict(times.ratio(port, "steepest"))})
         found = {"machine": machine(), "clock": "whole processes, from their start to their end", "rows": rows}
         path = filed("time-to-94", found)
