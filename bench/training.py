@@ -47,8 +47,7 @@ def rates(published: bool) -> None:
     data = Dataset("random", Split(images, np.arange(len(images)) % 10), None, None, tuple("abcdefghij"), "")
     recipe = load("speedrun94")
     if published:
-        shape = {"unpadded": 0, "middle": 4}
-        recipe = recipe.replace(model=Use(recipe.model.name, **{**recipe.model.settings, **shape}))
+        recipe = recipe.replace(model=Use(recipe.model.name, **{**recipe.model.settings, "unpadded": 0}))
     training = build(recipe, data, 0, prepare("cpu", None))
     training.model.train()
     for line in sys.stdin:

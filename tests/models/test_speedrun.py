@@ -119,15 +119,6 @@ def test_the_first_convolution_of_one_group_may_have_no_padding(unpadded, side, 
     assert maps(side, unpadded=unpadded) == sides
 
 
-def test_the_second_group_may_have_other_channels():
-    net = speedrun(width=8, middle=3)
-    assert net.group2.conv1.weight.shape == (24, 8, 3, 3)
-    assert net.group3.conv1.weight.shape == (32, 24, 3, 3)
-    assert speedrun(width=8, middle=6).group3.conv1.weight.shape == (32, 48, 3, 3)  # it passes the first 32 through
-    with pytest.raises(Mistake, match=r"second group's channels over the width, from 1 to 16, not 0\.5"):
-        speedrun(middle=0.5)
-
-
 @pytest.mark.parametrize("unpadded", [-1, 4])
 def test_there_are_three_groups_to_leave_unpadded(unpadded):
     with pytest.raises(Mistake, match=f"unpadded of speedrun is a group from 1 to 3, or 0 for none, not {unpadded}"):

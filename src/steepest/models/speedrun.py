@@ -1,13 +1,12 @@
 """The network of the CIFAR-10 speed record: a fixed whitening layer and three groups of two convolutions.
 
 Layers (width 64): whitening conv 2×2 with 2·C·4 frozen filters and a trained bias, GELU; three groups with 64, 256, 256
-channels (the second has `middle` times the width); the map's maximum; linear without bias; × 1/9. A group is conv 3×3,
-max-pool 2, batch norm, GELU, conv 3×3, batch norm, GELU. In group `unpadded` (0: in none) the first convolution has no
-padding: with 2, the groups make maps of 15, 6 and 3 pixels a side of an image of 32×32, not of 15, 7 and 3, and
-Winograd's tiles of 6 fit these far better. Convolutions have no bias and pass their input through at the start (Dirac,
-in as many output channels as there are input channels; the others have PyTorch's own initialisation); batch norm has
-its scale frozen at 1, ε = 1e-12 and renews `norm_momentum` of its running statistics with each part that goes through
-the network.
+channels; the map's maximum; linear without bias; × 1/9. A group is conv 3×3, max-pool 2, batch norm, GELU, conv 3×3,
+batch norm, GELU. In group `unpadded` (0: in none) the first convolution has no padding: with 2, the groups make maps of
+15, 6 and 3 pixels a side of an image of 32×32, not of 15, 7 and 3, and Winograd's tiles of 6 fit these far better.
+Convolutions have no bias and pass their input through at the start (Dirac, in as many output channels as there are
+input channels; the others have PyTorch's own initialisation); batch norm has its scale frozen at 1, ε = 1e-12 and
+renews `norm_momentum` of its running statistics with each part that goes through the network.
 
 Source: K. Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, 2024, arXiv 2404.00498;
 https://github.com/KellerJordan/cifar10-airbench (airbench94).
@@ -40,19 +39,16 @@ def build(
     bias_until: float = 1.0,
     norm_momentum: float = 0.4,
     unpadded: int = 0,
-    middle: float = 4.0,
 ) -> Speedrun:
     """For images of `shape` (C, H, W) with sides of at least 2. `bias_until` and `norm_momentum` lie in [0, 1],
-    `unpadded` is 0 to 3, `middle` in [1, 16]."""
+    `unpadded` is 0 to 3."""
     if not 0 <= bias_until <= 1:
         raise Mistake(f"bias_until of speedrun is a share of the training from 0 to 1, not {bias_until}")
     if not 0 <= norm_momentum <= 1:
         raise Mistake(f"norm_momentum of speedrun is a share of the statistics from 0 to 1, not {norm_momentum}")
     if unpadded not in range(4):
         raise Mistake(f"unpadded of speedrun is a group from 1 to 3, or 0 for none, not {unpadded}")
-    if not 1 <= middle <= 16:
-        raise Mistake(f"middle of speedrun is the second group's channels over the width, from 1 to 16, not {middle}")
-    return Speedrun(classes, shape, width, bias_until, norm_momentum, unpadded, middle)
+    return Speedrun(classes, shape, width, bias_until, norm_momentum, unpadded)
 
 
 class Speedrun(nn.Module):
@@ -66,15 +62,14 @@ class Speedrun(nn.Module):
         bias_until: float = 1.0,
         norm_momentum: float = 0.4,
         unpadded: int = 0,
-        middle: float = 4.0,
     ) -> None:
         super().__init__()
         self.whiten = WhitenConv2d(shape[0], bias_until=bias_until)
         self.activ = nn.GELU()
-        side, second = min(shape[1:]) - 1, round(middle * width)
+        side = min(shape[1:]) - 1
         self.group1 = Group(self.whiten.out_channels, width, side, unpadded == 1)
-        self.group2 = Group(width, second, self.group1.side, unpadded == 2)
-        self.group3 = Group(second, 4 * width, self.group2.side, unpadded == 3)
+        self.group2 = Group(width, 4 * width, self.group1.side, unpadded == 2)
+        self.group3 = Group(4 * width, 4 * width, self.group2.side, unpadded == 3)
         self.head = nn.Linear(4 * width, classes, bias=False)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
