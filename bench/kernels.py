@@ -61,7 +61,7 @@ def layers(width: int) -> list[Layer]:
         if isinstance(module, nn.Conv2d):
             pool = name.endswith("conv1")
             module.register_forward_hook(
-                lambda conv, given, out, pool=pool: found.append(  # type: ignore[misc]
+                lambda conv, given, out, pool=pool: found.append(
                     Layer(conv.in_channels, conv.out_channels, out.shape[-1], pool)
                 )
             )
@@ -82,7 +82,7 @@ def calls(layer: Layer, batch: int) -> dict[str, tuple[Callable[[], Any], Callab
 
     def spread() -> torch.Tensor:
         pool = [2, 2], [2, 2], [0, 0], [1, 1], False
-        return torch.ops.aten.max_pool2d_with_indices_backward(dy, y, *pool, places) if layer.pool else dy  # type: ignore[no-any-return]
+        return torch.ops.aten.max_pool2d_with_indices_backward(dy, y, *pool, places) if layer.pool else dy
 
     def backward(dy: torch.Tensor, *wanted: bool) -> Any:
         ones = [1, 1]

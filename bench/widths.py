@@ -42,7 +42,13 @@ def cells(data: str, widths: list[int], times: list[float], seeds: int, data_dir
             accuracies = []
             for seed in range(seeds):
                 with tempfile.TemporaryDirectory() as out:
-                    options = {"seed": seed, "data_dir": data_dir, "out": out, "test": False, "min_steps": 0}
+                    options: dict[str, Any] = {
+                        "seed": seed,
+                        "data_dir": data_dir,
+                        "out": out,
+                        "test": False,
+                        "min_steps": 0,
+                    }
                     run = steepest.train(data, recipe=recipe, width=width, epochs=epochs, **options)
                     accuracies.append(run.result["val_accuracy"])
             made.append({"seconds": seconds, "width": width, "epochs": epochs, "val_accuracy": accuracies})
@@ -72,7 +78,9 @@ def main() -> None:
     given = parser.parse_args()
     widths, times = [int(one) for one in given.widths.split(",")], [float(one) for one in given.times.split(",")]
     made = cells(given.data, widths, times, given.seeds, given.data_dir)
-    rows = [{"what": f"{one['seconds']:g} s, width {one['width']}, {one['epochs']:g} epochs"} | one for one in made]
+    rows: list[Cell] = [
+        {"what": f"{one['seconds']:g} s, width {one['width']}, {one['epochs']:g} epochs"} | one for one in made
+    ]
     rows += [{"what": f"the widest of {least:g} epochs", "lost_fraction": lost(made, least)} for least in TRIED]
     if given.json:
         print(json.dumps({"rows": rows, "machine": machine(), "n": given.seeds}))

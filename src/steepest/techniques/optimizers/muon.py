@@ -125,4 +125,5 @@ def orthogonalised(matrix: torch.Tensor, steps: int) -> torch.Tensor:
             last = factor(square)
             whole = last @ whole
         x = whole.to(x.dtype) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    made: torch.Tensor = (x.T if tall else x).to(matrix.dtype)
+    return made
