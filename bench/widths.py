@@ -5,7 +5,7 @@
 A cell is the validation accuracy of whole trainings whose epochs take the time of its row on this machine, by the speed
 of a few steps, as `--time` measures it; the test set is not looked at. Below: for several numbers E, how much accuracy
 is lost, mean over the times, against the best width of each time, where the widest network is taken that still sees
-each image E times. `steepest.train.plan` goes by the E that loses least.
+each image E times: what to choose `steepest.train.plan.EPOCHS` by.
 """
 
 from __future__ import annotations
@@ -42,14 +42,8 @@ def cells(data: str, widths: list[int], times: list[float], seeds: int, data_dir
             accuracies = []
             for seed in range(seeds):
                 with tempfile.TemporaryDirectory() as out:
-                    options: dict[str, Any] = {
-                        "seed": seed,
-                        "data_dir": data_dir,
-                        "out": out,
-                        "test": False,
-                        "min_steps": 0,
-                    }
-                    run = steepest.train(data, recipe=recipe, width=width, epochs=epochs, **options)
+                    sized = recipe.replace(width=width, epochs=epochs, min_steps=0)
+                    run = steepest.train(data, recipe=sized, seed=seed, data_dir=data_dir, out=out, test=False)
                     accuracies.append(run.result["val_accuracy"])
             made.append({"seconds": seconds, "width": width, "epochs": epochs, "val_accuracy": accuracies})
             print(f"{seconds:g} s, width {width}, {epochs:g} epochs: {np.mean(accuracies):.2%}", file=sys.stderr)

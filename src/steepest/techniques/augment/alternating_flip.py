@@ -37,9 +37,9 @@ def alternating_flip(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """New images (N,C,H,W) of the same type and memory format, and the targets unchanged.
 
-    index: (N,) int64 from 0, each image's place in the data. epoch: whole number from 0, or for each image (N,)
-    how often it was seen before, where an epoch is not all images. salt: whole number from 0 to
-    2³²-1, another one for another division into halves. Raises Mistake (a ValueError) for a salt out of range.
+    index: (N,) int64 from 0, each image's place in the data. epoch: whole number from 0, or for each image (N,) how
+    often it was seen before, where an epoch is not all images. salt: whole number from 0 to 2³²-1, another one for
+    another division into halves. Raises Mistake (a ValueError) for a salt out of range.
     """
     CARD.check(salt=salt)
     chosen = (_hash(index, salt) + epoch) % 2 == 1

@@ -13,9 +13,9 @@ https://github.com/KellerJordan/cifar10-airbench, whose settings are the default
 
 Differs: the source sums the loss over a batch of 2000, and its network divides by 256 after a classifier of unit
 variance; this house takes means. So there the rates of biases and classifier are 2000 times as large in our units: set
-them for the network. One schedule for all, where the source lets the first layer's bias end early. Three
-steps at a time are multiplied together as polynomials in their first A, which is small, and X by their product once.
-The products with X are float32 on a CPU and bfloat16 on a CUDA device only.
+them for the network. One schedule for all, where the source lets the first layer's bias end early. Three steps at a
+time are multiplied together as polynomials in their first A, which is small, and X by their product once. The products
+with X are float32 on a CPU and bfloat16 on a CUDA device only.
 
 Helps: in short trainings of networks with normalisation after each layer; with its schedule from 1 straight to 0.
 
