@@ -1,6 +1,7 @@
-// Runs the compiled pool, norm and activations over small shapes on buffers of the exact size, next to plain loops in
+// Runs the compiled pool, norm, activations and convolution of images over small shapes on buffers of the exact size, next to plain loops in
 // double, for the sanitizers. Ends with 1 where a result is off.
 
+#include "image_conv.cpp"
 #include "pointwise.cpp"
 #include "pool.cpp"
 
@@ -77,6 +78,24 @@ bool pool_right(Index n, Index h, Index w, Index c, int threads) {
     return close(y, exact_y) && close(dx, exact_dx);
 }
 
+bool image_conv_right(Index n, Index h, Index w, Index c, Index k, Index size, int threads) {
+    const Index high = h - size + 1, wide = w - size + 1;
+    const std::vector<float> x = numbers(n * h * w * c), weight = numbers(k * c * size * size), bias = numbers(k);
+    std::vector<float> y(n * high * wide * k);
+    std::vector<double> exact(y.size());
+    for (Index at = 0; at < Index(exact.size()); at++) {
+        const Index out = at % k, column = at / k % wide, row = at / k / wide % high, map = at / k / wide / high;
+        double sum = bias[out];
+        for (Index in = 0; in < c; in++)
+            for (Index i = 0; i < size; i++)
+                for (Index j = 0; j < size; j++)
+                    sum += double(x[((map * h + row + i) * w + column + j) * c + in]) * weight[((out * c + in) * size + i) * size + j];
+        exact[at] = gelu(sum);
+    }
+    steepest_image_conv(x.data(), weight.data(), bias.data(), y.data(), n, h, w, c, k, size, 3, 0, threads);
+    return close(y, exact);
+}
+
 }  // namespace
 
 int main() {
@@ -85,8 +104,9 @@ int main() {
         for (Index size : {2, 3, 5, 23}) {
             const int threads = 1 + count++ % 3;
             const bool right[] = {norm_right(size * size, c, threads), norm_right(size * size * 100, c, threads),
-                                  activation_right(size * c, threads), pool_right(2, size, size + count % 2, c, threads)};
-            for (int i = 0; i < 4; i++)
+                                  activation_right(size * c, threads), pool_right(2, size, size + count % 2, c, threads),
+                                  image_conv_right(2, size, size + count % 3, 1 + count % 4, c, 1 + count % 2, threads)};
+            for (int i = 0; i < 5; i++)
                 if (!right[i]) wrong++, std::printf("wrong: %d, C %d, side %d\n", i, int(c), int(size));
         }
     return wrong > 0;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace steepest {
@@ -64,6 +65,18 @@ INLINE Vec load_first(const float* p, Index count) {
 
 // The same, for a place where it is seldom needed.
 [[maybe_unused]] __attribute__((noinline)) Vec load_few(const float* p, Index count) { return load_first(p, count); }
+
+// ---- Loops whose index is a constant in the body.
+
+template <int... I, class F>
+INLINE void each(std::integer_sequence<int, I...>, F&& body) {
+    (body(std::integral_constant<int, I>{}), ...);
+}
+
+template <int N, class F>
+INLINE void each(F&& body) {
+    each(std::make_integer_sequence<int, N>{}, body);
+}
 
 // ---- Threads.
 

@@ -13,6 +13,7 @@
 
 namespace {
 
+constexpr int STRIP = 8;           // vectors whose sums are in registers at once
 constexpr Index BLOCK = 1 << 15;  // numbers, which stay in a core's cache
 constexpr Index LONGEST = 512;    // periods in a block: so few numbers are added up in float
 
@@ -20,7 +21,7 @@ struct Shape {
     Index rows, c, total, period, count, tail, block, blocks, jobs;  // count: of periods; tail: numbers after the last
 
     Shape(Index rows, Index c) : rows(rows), c(c), total(rows * c), period(c * (L / std::gcd<Index>(L, c))) {
-        while (period < 4 * L) period *= 2;
+        while (period < STRIP * L) period *= 2;
         count = total / period;
         tail = total % period;
         block = std::clamp<Index>(BLOCK / period, 1, LONGEST);
@@ -56,14 +57,15 @@ INLINE void store_some(float* p, Vec v, Index count) { count == L ? store(p, v) 
 template <class F>
 INLINE void two_sums(const Shape& s, Index job, float* sums, F&& terms) {
     const Index from = job * s.block, to = std::min(from + s.block, s.count);
-    for (Index v = 0; v < s.period; v += 2 * L) {  // a period has an even number of vectors, or the last one is alone
-        const bool both = v + L < s.period;
-        Vec a[2] = {}, b[2] = {};
-        for (Index row = from; row < to; row++) {
-            terms(row * s.period + v, v, Index(L), a[0], b[0]);
-            if (both) terms(row * s.period + v + L, v + L, Index(L), a[1], b[1]);
-        }
-        for (int i = 0; i <= both; i++) store(sums + v + i * L, a[i]), store(sums + s.period + v + i * L, b[i]);
+    for (Index v = 0; v < s.period; v += STRIP * L) {
+        const Index rest = (s.period - v) / L;
+        Vec a[STRIP] = {}, b[STRIP] = {};
+        for (Index row = from; row < to; row++)
+            each<STRIP>([&](auto i) IN_PLACE {
+                if (i < rest) terms(row * s.period + v + i * L, v + i * L, Index(L), a[i], b[i]);
+            });
+        for (Index i = 0; i < std::min<Index>(STRIP, rest); i++)
+            store(sums + v + i * L, a[i]), store(sums + s.period + v + i * L, b[i]);
     }
 }
 
@@ -141,6 +143,7 @@ void norm_backward(const float* x, const float* dy, float* dx, const Shape& s, c
     auto terms = [&](Index at, Index v, Index count, Vec& a, Vec& b) IN_PLACE {
         const Vec centred = normal.centred(load_some(x + at, count), v);
         const Vec g = load_some(dy + at, count) * act.slope(normal.of(centred, v));
+        if (dx) store_some(dx + at, g, count);
         a += g;
         b += g * centred;
     };
@@ -171,7 +174,7 @@ void norm_backward(const float* x, const float* dy, float* dx, const Shape& s, c
     divide(threads, s.jobs, [&](int, Index job) {
         s.vectors(job, [&](Index at, Index v, Index count) IN_PLACE {
             const Vec centred = normal.centred(load_some(x + at, count), v);
-            const Vec d = load_some(dy + at, count) * act.slope(normal.of(centred, v));
+            const Vec d = load_some(dx + at, count);
             store_some(dx + at, d * load(&normal.scale[v]) + (centred * load(&by[v]) + load(&plus[v])), count);
         });
     });

@@ -1,6 +1,7 @@
 """Gives the pools, norms and activations of a network the classes that the compiled kernels compute.
 
-A norm learns of the activation behind it, and a compiled convolution of its pool.
+A norm learns of the activation behind it, as does a module that lets others `convolve` for it, and a compiled
+convolution of its pool.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import fx, nn
 
+from steepest.kernels import image_conv
 from steepest.kernels.activation import OURS
 from steepest.kernels.batch_norm import BatchNorm2d
 from steepest.kernels.conv3x3 import Conv3x3
@@ -33,6 +35,8 @@ def apply(model: M) -> M:
     for one, other in followed:
         if isinstance(one, nn.BatchNorm2d):
             one.__class__ = BatchNorm2d
+        elif _convolves(one):
+            one.convolve = image_conv.convolved  # type: ignore[assignment]
         one.followed_by = (other,)  # type: ignore[assignment]
     return model
 
@@ -44,13 +48,13 @@ def compiled(module: nn.Module) -> type[nn.Module] | None:
 
 
 def pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """The batch norms whose output an activation takes and nobody else, each with it; convolutions and their pools so.
+    """The norms and the like whose output an activation takes and nobody else, each with it; convolutions and pools so.
 
     This is read from the network's graph, in training and in evaluation; a network that has none has no pairs.
     """
     modules = dict(model.named_modules())
     kinds = {type(module) for module in modules.values()}
-    if nn.BatchNorm2d not in kinds and not {Conv3x3, nn.MaxPool2d} <= kinds:
+    if not any(map(_activates, modules.values())) and not {Conv3x3, nn.MaxPool2d} <= kinds:
         return []  # nothing to read a graph for
     names = _pairs(model, training=True) & _pairs(model, training=False)
     return [(modules[one], modules[other]) for one, other in sorted(names)]
@@ -77,9 +81,17 @@ def _pairs(model: nn.Module, training: bool) -> set[tuple[str, str]]:
 
 
 def _fit(one: nn.Module, other: nn.Module) -> bool:
-    if type(one) is nn.BatchNorm2d:
+    if _activates(one):
         return compiled(other) is not None
     return type(one) is Conv3x3 and type(other) is nn.MaxPool2d and fits(other)
+
+
+def _activates(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d or _convolves(module)
+
+
+def _convolves(module: nn.Module) -> bool:
+    return hasattr(type(module), "convolve")
 
 
 class _Tracer(fx.Tracer):

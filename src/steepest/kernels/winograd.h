@@ -5,21 +5,8 @@
 #include "cpu.h"
 
 #include <type_traits>
-#include <utility>
 
 namespace {
-
-// ---- Loops whose index is a constant in the body.
-
-template <int... I, class F>
-INLINE void each(std::integer_sequence<int, I...>, F&& body) {
-    (body(std::integral_constant<int, I>{}), ...);
-}
-
-template <int N, class F>
-INLINE void each(F&& body) {
-    each(std::make_integer_sequence<int, N>{}, body);
-}
 
 // ---- The matrices of F(m, 3), by Cook's and Toom's formula from m + 1 points and infinity.
 

@@ -38,13 +38,13 @@ def prepare(device: str, threads: int | None) -> torch.device:
 def keep_freed_memory() -> None:
     """Tells glibc to keep freed memory instead of returning each big tensor's pages and faulting them in again.
 
-    M_MMAP_MAX (-4) to 0, so that no tensor is mapped by itself; M_TRIM_THRESHOLD (-1) to its largest. No-op where there
-    is no glibc.
+    M_MMAP_MAX (-4) to 0, so that no tensor is mapped by itself; M_TRIM_THRESHOLD (-1) to its largest, -1. No-op
+    where there is no glibc.
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-4, 0)
-        mallopt(-1, 2**31 - 1)
+        mallopt(-1, -1)
 
 
 @functools.cache

@@ -35,6 +35,10 @@ CARD = Card(
 )
 
 
+def _convolved(module: nn.Module, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return F.conv2d(x, weight, bias)
+
+
 class WhitenConv2d(nn.Module):
     """(N, C, H, W) -> (N, 2·C·k², H - k + 1, W - k + 1), with frozen filters and a trained bias.
 
@@ -42,6 +46,8 @@ class WhitenConv2d(nn.Module):
     gradient once `progress` is at least this. progress: in [0, 1], set from outside, not part of the state. Raises
     Mistake (a ValueError) for a setting out of range.
     """
+
+    convolve = staticmethod(_convolved)  # a module may have another one, which also activates what comes out
 
     def __init__(self, in_channels: int, kernel: int = 2, bias_until: float = 1.0) -> None:
         super().__init__()
@@ -57,7 +63,7 @@ class WhitenConv2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = self.bias.detach() if self.progress >= self.bias_until else self.bias
-        return F.conv2d(x, self.weight, bias)
+        return self.convolve(self, x, self.weight, bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, bias_until={self.bias_until}"
