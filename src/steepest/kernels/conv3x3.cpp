@@ -25,7 +25,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -288,7 +287,7 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
             const Index one = y.h * y.w * y.k, from = job * block / a_map;
             std::fill(y.data + from * one, y.data + (from + count / a_map) * one, 0.f);
         }
-        transform<In>(x, here, {0, count}, pad, Index(0), in_groups, memory, v, v_slab, lane);
+        transform<In>(x, here, {0, count}, pad, memory, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
             for (int f = 0; f < F; f++) {
@@ -375,8 +374,8 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
             const Index count = here.starts[4], piece = team > 1 ? 8 : block;
             divide(team, up(count, piece), [&](int, Index job) {
                 const Range range{job * piece, std::min((job + 1) * piece, count)};
-                transform<InputRows>(x, here, range, pad, Index(0), ins, memory, v, v_slab, lane, shared);
-                transform<GradientRows>(dy, here, range, 0, Index(0), outs, memory, z, z_slab, lane, shared);
+                transform<InputRows>(x, here, range, pad, memory, v, v_slab, lane, shared);
+                transform<GradientRows>(dy, here, range, Index(0), memory, z, z_slab, lane, shared);
             });
             divide(team, F, [&](int, Index f) {
                 const Index first = here.first(f), rows = here.last(f) - first;

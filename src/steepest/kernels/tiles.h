@@ -195,8 +195,8 @@ struct Piece {
 };
 
 template <class Family, template <int, int> class Of, bool pooled>
-void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, Index first, Index stop, const float* zeros, float* to,
-               Index slab, Index lane, bool far = false) {
+void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, const float* zeros, float* to, Index slab,
+               Index lane, bool far = false) {
     constexpr int LARGE = Family::LARGE;
     const Index whole = x.c / L, rest = x.c % L, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
     const Choices choices;
@@ -221,22 +221,21 @@ void transform(const Maps& x, const Block<Family>& block, Range range, Index pad
                     },
                     [&](int i, int j, Vec v) IN_PLACE {
                         const int f = place<LARGE, high>(i) * Family::SIDE + place<LARGE, wide>(j);
-                        float* to_v = out + f * slab + (g - first) * lane;
+                        float* to_v = out + f * slab + g * lane;
                         store(to_v, v);
                         if (far) __builtin_prefetch(to_v + lane, 1);
                     });
             };
-            for (Index g = first; g < std::min(stop, whole); g++) group(g, std::integral_constant<Index, L>{});
+            for (Index g = 0; g < whole; g++) group(g, std::integral_constant<Index, L>{});
             // A whole vector may be read where it ends within the maps, though it has channels of the next pixel.
-            if (rest && stop > whole) group(whole, (pixels - piece.last) * x.c < (whole + 1) * L ? rest : L);
+            if (rest) group(whole, (pixels - piece.last) * x.c < (whole + 1) * L ? rest : L);
         }
     });
 }
 
 // Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
-// outside the map. Of the groups [first, stop): frequency f of tile t, group g goes to
-// out[f·slab + (g - first)·lane + t·L]. Lanes past the last channel hold anything. far: `out` is not in the core's own cache,
-// and each next line is called there before it is written.
+// outside the map. Frequency f of tile t, group g goes to out[f·slab + g·lane + t·L]. Lanes past the last channel hold
+// anything. far: `out` is not in the core's own cache, and each next line is called there before it is written.
 template <template <int, int> class Of, class Family, class... Rest>
 void transform(const Maps& x, const Block<Family>& block, Range range, Rest... rest) {
     x.which ? transform<Family, Of, true>(x, block, range, rest...) : transform<Family, Of, false>(x, block, range, rest...);
