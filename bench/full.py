@@ -1,6 +1,6 @@
 """Time to 94 % on CIFAR-10: `steepest train cifar10 --recipe speedrun94` against the plain port, seed by seed.
 
-    python bench/full.py [--seeds 5] [--port-seeds N] [--easy] [--data-dir DIR] [--json]
+    python bench/full.py [--seeds 5] [--first-seed 0] [--port-seeds N] [--easy] [--data-dir DIR] [--json]
 
 Each training is a process of its own, the two sides in turn. The clock covers all of a process, from starting it to its
 end: loading, training, the evaluation of the test set. Each seed is printed and filed in bench/results/ as it ends.
@@ -46,6 +46,7 @@ def row(side: str, seen: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="those after a choice should be fresh ones")
     parser.add_argument("--port-seeds", type=int, help="how many of them, the last ones, the port trains too; all")
     parser.add_argument("--easy", action="store_true")
     parser.add_argument("--data-dir", default=str(Path("~/.cache/steepest").expanduser()))
@@ -58,12 +59,13 @@ def main() -> None:
         rate = next(found["images_per_s"][port] for found in measured(1) if port in found["images_per_s"])
         say(f"the {port} alone will take about {both * IMAGES * EPOCHS / rate / 3600:.1f} hours for {both} seeds")
     seen: dict[str, list[dict[str, Any]]] = {"steepest": [], port: []}
-    for seed in range(given.seeds):
+    end = given.first_seed + given.seeds
+    for seed in range(given.first_seed, end):
         shared = ("--seed", str(seed), "--data-dir", given.data_dir)
         with tempfile.TemporaryDirectory() as out:
             ours = (STEEPEST, "train", "cifar10", "--recipe", "speedrun94", "--out", out, *shared)
             theirs = (sys.executable, PORT, *(["--every-easy-fix"] if given.easy else []), *shared)
-            sides = {"steepest": ours} | ({port: theirs} if seed >= given.seeds - both else {})
+            sides = {"steepest": ours} | ({port: theirs} if seed >= end - both else {})
             for side in list(sides) if seed % 2 == 0 else list(sides)[::-1]:
                 seen[side].append(trained(*sides[side]))
                 say(f"seed {seed}, {side}: {seen[side][-1]['test_accuracy']:.2%} in {seen[side][-1]['wall_s']:.0f} s")

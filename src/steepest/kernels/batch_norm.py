@@ -6,6 +6,7 @@ from 0. Any number of threads gives the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -31,37 +32,52 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Any) -> Any:
         if isinstance(input, fx.Proxy):
             return as_one_call(self, input)
-        if not self._serves(input):
-            return super().forward(input)
-        act = next((one for one in self.followed_by if not has_hooks(one, self)), None)
-        kind = NONE if act is None else kind_of(act)
-        own = self.running_mean, self.running_var
-        running = own if self.track_running_stats or not self.training else (None, None)
-        settings = (self._share(), self.eps, self.training or own[0] is None, kind)
-        y = _Norm.apply(input, self.weight, self.bias, *running, *settings)  # type: ignore[no-untyped-call]
-        if act is not None:
-            y.activated_by = act
-        return y
+        return _activated(self, input, [len(input)]) if _serves(self, input) else super().forward(input)
 
-    def _serves(self, x: torch.Tensor) -> bool:
-        tensors = self.weight, self.bias, self.running_mean, self.running_var
-        if not serves(x, *tensors) or x.dim() != 4 or x.shape[1] != self.num_features or x.numel() <= x.shape[1]:
-            return False
-        if (self.running_mean is None) is not (self.running_var is None):
-            return False
-        if any(one is not None and (not one.is_contiguous() or one.is_inference()) for one in tensors):
-            return False
-        learns = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, *tensors[:2]))
-        in_training = self.training or self.running_mean is None
-        return x.is_contiguous(memory_format=LAST) and (in_training or not learns)
 
-    def _share(self) -> float:
-        """Counts the batch, and gives the share that its statistics take of the running ones."""
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                return 1.0 / float(self.num_batches_tracked)
-        return self.momentum or 0.0
+def normalised(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """What the module's class makes of parts of so many images, each by its own statistics, and the activation behind.
+
+    In training the running statistics move towards the average over the parts. In evaluation there is one part.
+    """
+    if _serves(module, x):
+        return _activated(module, x, sizes)
+    y: torch.Tensor = type(module).normalise(module, x, sizes)  # type: ignore[attr-defined]
+    return y
+
+
+def _serves(module: nn.BatchNorm2d, x: torch.Tensor) -> bool:
+    tensors = module.weight, module.bias, module.running_mean, module.running_var
+    if not serves(x, *tensors) or x.dim() != 4 or x.shape[1] != module.num_features or x.numel() <= x.shape[1]:
+        return False
+    if (module.running_mean is None) is not (module.running_var is None):
+        return False
+    if any(one is not None and (not one.is_contiguous() or one.is_inference()) for one in tensors):
+        return False
+    learns = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, *tensors[:2]))
+    in_training = module.training or module.running_mean is None
+    return x.is_contiguous(memory_format=LAST) and (in_training or not learns)
+
+
+def _activated(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    act = next((one for one in getattr(module, "followed_by", ()) if not has_hooks(one, module)), None)
+    kind = NONE if act is None else kind_of(act)
+    own = module.running_mean, module.running_var
+    running = own if module.track_running_stats or not module.training else (None, None)
+    settings = (_share(module), module.eps, module.training or own[0] is None, kind, sizes)
+    y: torch.Tensor = _Norm.apply(x, module.weight, module.bias, *running, *settings)  # type: ignore[no-untyped-call]
+    if act is not None:
+        y.activated_by = act  # type: ignore[attr-defined]
+    return y
+
+
+def _share(module: nn.BatchNorm2d) -> float:
+    """Counts the batch, and gives the share that its statistics take of the running ones."""
+    if module.training and module.track_running_stats and module.num_batches_tracked is not None:
+        module.num_batches_tracked.add_(1)
+        if module.momentum is None:
+            return 1.0 / float(module.num_batches_tracked)
+    return module.momentum or 0.0
 
 
 class _Norm(torch.autograd.Function):
@@ -77,32 +93,44 @@ class _Norm(torch.autograd.Function):
         eps: float,
         training: bool,
         kind: Kind,
+        sizes: Sequence[int],
     ) -> torch.Tensor:
-        channels = x.shape[1]
-        y, saved = torch.empty_like(x), x.new_empty(3, channels)
-        settings = momentum, eps, training, *kind
-        rows = x.numel() // channels
-        call("steepest_norm", x, y, rows, channels, weight, bias, mean, variance, saved, *settings)
+        channels, parts = x.shape[1], len(sizes)
+        y, saved = torch.empty_like(x), x.new_empty(parts, 3, channels)
+        own: tuple[Any, Any] = ([mean] * parts, [variance] * parts)
+        if parts > 1 and mean is not None:  # with all of a part's, each row becomes its own statistics
+            own = x.new_zeros(parts, channels), x.new_zeros(parts, channels)
+        share = 1.0 if parts > 1 else momentum
+        for one, made, kept, *into in zip(x.split(sizes), y.split(sizes), saved, *own, strict=True):
+            rows = one.numel() // channels
+            call("steepest_norm", one, made, rows, channels, weight, bias, *into, kept, share, eps, training, *kind)
         if training and mean is not None and variance is not None:
+            if parts > 1:
+                mean.lerp_(own[0].mean(0), momentum), variance.lerp_(own[1].mean(0), momentum)
             torch.autograd.graph.increment_version((mean, variance))
         ctx.save_for_backward(x, weight, bias, saved)
-        ctx.settings = eps, kind
+        ctx.settings = eps, kind, sizes
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, bias, saved = ctx.saved_tensors
-        (eps, kind), needs = ctx.settings, ctx.needs_input_grad[:3]
-        rest = (None,) * 6
+        (eps, kind, sizes), needs = ctx.settings, ctx.needs_input_grad[:3]
+        rest = (None,) * 7
         if torch.is_grad_enabled():
 
             def plain(*given: Any) -> torch.Tensor:
-                return torchs(F.batch_norm(given[0], None, None, given[1], given[2], True, 0.0, eps), kind)
+                parts = given[0].split(sizes)
+                made = [F.batch_norm(one, None, None, given[1], given[2], True, 0.0, eps) for one in parts]
+                return torchs(torch.cat(made), kind)
 
             return *differentiable(plain, [x, weight, bias], needs, gradients[0]), *rest
-        dy = like(gradients[0], x)
-        d = [torch.empty_like(one) if need else None for one, need in zip((x, weight, bias), needs, strict=True)]
-        channels = x.shape[1]
-        rows = x.numel() // channels
-        call("steepest_norm_backward", x, dy, d[0], rows, channels, weight, bias, saved, *d[1:], *kind)
-        return *d, *rest
+        dy, channels = like(gradients[0], x), x.shape[1]
+        dx = torch.empty_like(x) if needs[0] else None
+        each = [x.new_empty(len(sizes), channels) if need else None for need in needs[1:]]
+        pieces: list[Any] = [[None] * len(sizes) if one is None else one for one in each]
+        into = [None] * len(sizes) if dx is None else dx.split(sizes)
+        for one, dy_one, dx_one, kept, *d in zip(x.split(sizes), dy.split(sizes), into, saved, *pieces, strict=True):
+            rows = one.numel() // channels
+            call("steepest_norm_backward", one, dy_one, dx_one, rows, channels, weight, bias, kept, *d, *kind)
+        return dx, *(None if one is None else one.sum(0) for one in each), *rest

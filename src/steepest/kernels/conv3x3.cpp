@@ -8,9 +8,10 @@
 // one, so that all tiles share the transformed weights and a frequency's product.
 //
 // Forward: a thread takes a block of tiles through input transform, products and output transform while it lies in its
-// cache. The gradient with respect to the input is a forward pass with the filters turned and their channels exchanged,
-// or, where that takes fewer products, the exact adjoint of all three steps, whose tiles overlap. The gradient with
-// respect to the weights is the exact adjoint: per frequency (C × tiles) times (tiles × K), then Gᵀ · G.
+// cache, and calls the next block's input there meanwhile. The gradient with respect to the input is a forward pass with
+// the filters turned and their channels exchanged, or, where that takes fewer products, the exact adjoint of all three
+// steps, whose tiles overlap. The gradient with respect to the weights is the exact adjoint: per frequency (C × tiles)
+// times (tiles × K), then Gᵀ · G.
 //
 // A max-pool of 2×2 behind the convolution is part of it: only what the pool takes is computed, the outputs' transform
 // writes the largest, and backward the transforms read the pool's gradient where its choice was.
@@ -279,10 +280,11 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
         const Index from = job % parts * PART;
         pack<Family>(w, job / parts * 2, from, std::min(from + PART, w.c), used, u, u_slab);
     });
-    divide(threads, up(tiles.count, block), [&](int worker, Index job) {
+    divide_ahead(threads, up(tiles.count, block), [&](int worker, Index job, Index after) {
         float *v = scratches + worker * scratch, *m = v + F * v_slab;
         const Index count = std::min(block, tiles.count - job * block);
         const Block here(tiles, job * block, job * block + count);
+        const Block next(tiles, std::min(after * block, tiles.count), std::min((after + 1) * block, tiles.count));
         if (y.added) {
             const Index one = y.h * y.w * y.k, from = job * block / a_map;
             std::fill(y.data + from * one, y.data + (from + count / a_map) * one, 0.f);
@@ -291,6 +293,7 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
             for (int f = 0; f < F; f++) {
+                if (!start) next.template call_into_cache<In>(x, pad, f);
                 // A share of the outputs' lines is called into the cache meanwhile, to be written without waiting.
                 for (Index t = count * f / F; t < count * (f + 1) / F; t++) {
                     const auto [map, row, column] = here.tiles[t];
@@ -377,7 +380,10 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
                 transform<InputRows>(x, here, range, pad, memory, v, v_slab, lane, shared);
                 transform<GradientRows>(dy, here, range, Index(0), memory, z, z_slab, lane, shared);
             });
+            const Block next(tiles, std::min(from + block, end), std::min(from + 2 * block, end));
             divide(team, F, [&](int, Index f) {
+                next.template call_into_cache<InputRows>(x, pad, f);
+                next.template call_into_cache<GradientRows>(dy, 0, f);
                 const Index first = here.first(f), rows = here.last(f) - first;
                 if (!rows && from > start) return;
                 for (Index g = 0; g < outs; g += 2)

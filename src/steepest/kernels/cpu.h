@@ -105,6 +105,15 @@ void parallel(int threads, F&& body) {
     for (auto& other : others) other.join();
 }
 
+// Divides `count` jobs between the threads as they come: body(worker, job, the worker's next job or `count` and more).
+template <class F>
+void divide_ahead(int threads, Index count, F&& body) {
+    std::atomic<Index> next{0};
+    parallel(static_cast<int>(std::min<Index>(threads, count)), [&](int worker) {
+        for (Index job = next++, after; job < count; job = after) body(worker, job, after = next++);
+    });
+}
+
 // Divides `count` jobs between the threads as they come: body(worker, job).
 template <class F>
 void divide(int threads, Index count, F&& body) {

@@ -1,24 +1,31 @@
 """Gives the pools, norms and activations of a network the classes that the compiled kernels compute.
 
-A norm learns of the activation behind it, as does a module that lets others `convolve` for it, and a compiled
-convolution of its pool.
+A norm learns of the activation behind it, as does a module that lets others `convolve` or `normalise` for it, and a
+compiled convolution of its pool.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import fx, nn
 
-from steepest.kernels import image_conv
+from steepest.kernels import batch_norm, image_conv
 from steepest.kernels.activation import OURS
 from steepest.kernels.batch_norm import BatchNorm2d
 from steepest.kernels.conv3x3 import Conv3x3
 from steepest.kernels.max_pool import MaxPool2x2, fits
 
 M = TypeVar("M", bound=nn.Module)
+
+HOOKS: dict[str, Callable[..., torch.Tensor]] = {
+    "convolve": image_conv.convolved,
+    "normalise": batch_norm.normalised,
+}
+"""Functions that classes of other rooms let one set, and ours, which also activate what comes out."""
 
 
 def apply(model: M) -> M:
@@ -33,10 +40,11 @@ def apply(model: M) -> M:
         elif ours := compiled(module):
             module.__class__ = ours
     for one, other in followed:
-        if isinstance(one, nn.BatchNorm2d):
+        if type(one) is nn.BatchNorm2d:
             one.__class__ = BatchNorm2d
-        elif _convolves(one):
-            one.convolve = image_conv.convolved  # type: ignore[assignment]
+        for name, function in HOOKS.items():
+            if hasattr(type(one), name):
+                setattr(one, name, function)
         one.followed_by = (other,)  # type: ignore[assignment]
     return model
 
@@ -87,11 +95,7 @@ def _fit(one: nn.Module, other: nn.Module) -> bool:
 
 
 def _activates(module: nn.Module) -> bool:
-    return type(module) is nn.BatchNorm2d or _convolves(module)
-
-
-def _convolves(module: nn.Module) -> bool:
-    return hasattr(type(module), "convolve")
+    return type(module) is nn.BatchNorm2d or any(hasattr(type(module), name) for name in HOOKS)
 
 
 class _Tracer(fx.Tracer):

@@ -8,6 +8,8 @@ namespace {
 
 // ---- Which of four pixels is the largest, from 0 to 3: 2 bits for each channel, each pixel's in words for 16 channels.
 
+constexpr Index LINE = 64;  // bytes that a cache moves at once
+
 constexpr Index choice_bytes(Index channels) { return up(channels, 16) * 4; }
 
 typedef std::int32_t Choice __attribute__((vector_size(L * sizeof(std::int32_t))));
@@ -48,6 +50,19 @@ struct Maps {
     const float* data;
     Index n, h, w, c;
     const std::uint8_t* which = nullptr;
+
+    // A piece of size×size pixels from (top, left) on.
+    void call_into_cache(Index map, Index top, Index left, Index size) const {
+        const Index step = which ? 2 : 1, high = h / step, wide = w / step;
+        const Index from = std::max<Index>(0, left / step), to = std::min(wide, (left + size) / step);
+        for (Index row = std::max<Index>(0, top / step); row < std::min(high, (top + size) / step); row++) {
+            const Index at = (map * high + row) * wide;
+            for (Index i = (at + from) * c; i < (at + to) * c; i += LINE / Index(sizeof(float))) __builtin_prefetch(data + i, 0, 2);
+            if (!which) continue;
+            const Index bytes = choice_bytes(c);
+            for (Index i = (at + from) * bytes; i < (at + to) * bytes; i += LINE) __builtin_prefetch(which + i, 0, 2);
+        }
+    }
 };
 
 // A side of a map in long pieces, then short ones.
@@ -135,6 +150,14 @@ struct Block {
             if (!placing)
                 for (int i = 1; i < 5; i++) starts[i] += starts[i - 1];
         }
+    }
+
+    // Calls the f-th of F shares of the tiles' pieces of x into the cache, for a later transform by `Of`.
+    template <template <int, int> class Of>
+    void call_into_cache(const Maps& x, Index pad, int f) const {
+        constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE;
+        for (Index t = starts[4] * f / F; t < starts[4] * (f + 1) / F; t++)
+            x.call_into_cache(tiles[t].map, tiles[t].row - pad, tiles[t].column - pad, Of<LARGE, LARGE>::columns);
     }
 
     // The tiles that have this frequency.

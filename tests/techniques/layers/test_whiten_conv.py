@@ -51,6 +51,16 @@ def test_from_bias_until_on_nothing_reaches_the_layer_and_the_output_is_the_same
     assert torch.equal(before, after)
 
 
+@pytest.mark.parametrize(("until", "shares"), [(0.5, (1.0, 0.5, 0.02)), (1.0, (1.0, 1.0, 1.0))])
+def test_the_gradient_fades_until_then_unless_there_is_no_end(until, shares):
+    layer, x = WhitenConv2d(3, bias_until=until), torch.randn(2, 3, 5, 5)
+    torch.nn.init.normal_(layer.bias)
+    for progress, share in zip((0.0, 0.25, 0.49), shares, strict=True):
+        layer.progress = progress
+        (gradient,) = torch.autograd.grad(layer(x).sum(), layer.bias)
+        torch.testing.assert_close(gradient, torch.full((24,), 32 * share))
+
+
 def test_a_bias_until_of_one_trains_to_the_end_and_of_zero_never():
     x = torch.randn(1, 1, 4, 4)
     always, never = WhitenConv2d(1), WhitenConv2d(1, bias_until=0.0)

@@ -25,6 +25,7 @@ normalised one after another. It takes the place of the network's batch norms, s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,8 +45,27 @@ def apply(model: nn.Module, size: int = 32) -> nn.Module:
     return surgery.renew_norms(model, GhostBatchNorm1d, GhostBatchNorm2d, size=size)
 
 
+def _normalised(module: _GhostBatchNorm, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """Parts of so many images, each by its own statistics; one part as in any batch norm."""
+    if len(sizes) == 1:
+        return nn.modules.batchnorm._BatchNorm.forward(module, x)
+    kind = x.dtype if module.running_mean is None else module.running_mean.dtype
+    means, variances = torch.zeros(2, len(sizes), x.shape[1], device=x.device, dtype=kind)
+    # A momentum of 1 leaves each part's own mean and unbiased variance in its row.
+    out = [
+        F.batch_norm(part, mean, variance, module.weight, module.bias, True, 1.0, module.eps)
+        for part, mean, variance in zip(x.split(sizes), means, variances, strict=True)
+    ]
+    if module.running_mean is not None and module.running_var is not None:
+        share = renewed_share(module)
+        module.running_mean.lerp_(means.mean(0), share)
+        module.running_var.lerp_(variances.mean(0), share)
+    return torch.cat(out)
+
+
 class _GhostBatchNorm(nn.modules.batchnorm._BatchNorm):
     folds = True
+    normalise = staticmethod(_normalised)  # a module may have another one, which also activates what comes out
 
     def __init__(self, num_features: int, *settings: Any, size: int = 32, **more: Any) -> None:
         CARD.check(size=size)
@@ -55,25 +75,11 @@ class _GhostBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         require_shape(self, x)
         if not self.training:
-            return super().forward(x)
+            return self.normalise(self, x, [len(x)])
         parts = max(1, len(x) // self.size)
         require_batch(x, len(x) // parts)
-        if parts == 1:
-            return super().forward(x)
         less, longer = divmod(len(x), parts)
-        sizes = [less + 1] * longer + [less] * (parts - longer)
-        kind = x.dtype if self.running_mean is None else self.running_mean.dtype
-        means, variances = torch.zeros(2, parts, x.shape[1], device=x.device, dtype=kind)
-        # A momentum of 1 leaves each part's own mean and unbiased variance in its row.
-        out = [
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-            for part, mean, variance in zip(x.split(sizes), means, variances, strict=True)
-        ]
-        if self.running_mean is not None and self.running_var is not None:
-            share = renewed_share(self)
-            self.running_mean.lerp_(means.mean(0), share)
-            self.running_var.lerp_(variances.mean(0), share)
-        return torch.cat(out)
+        return self.normalise(self, x, [less + 1] * longer + [less] * (parts - longer))
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, size={self.size}"

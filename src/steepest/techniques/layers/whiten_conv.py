@@ -4,14 +4,16 @@ Formula: y = w * x + b, with x the image and w 2·C·k² filters of k×k, the se
 half are the principal axes of the training images' k×k patches, each divided by √(λ + ε) of its variance λ, the outputs
 are decorrelated with variance about 1, whatever the images' own correlations. The filters are set once, by
 whitening_init, from training images; until then they are random and orthonormal. The bias b starts at zero and is
-trained until `progress` (the share of the training that is done, set by the training loop) reaches `bias_until`; from
-then on it gets no gradient, and the backward pass need not reach this layer at all.
+trained until `progress` (the share of the training that is done, set by the training loop) reaches `bias_until`, with
+its gradient times 1 - progress/bias_until, unless that is 1; from then on it gets no gradient, and the backward pass
+need not reach this layer at all.
 
 Source: D. Page, How to train your ResNet 8: Bag of tricks, 2019, https://github.com/davidcpage/cifar10-fast (3×3
 filters); K. Jordan, 2024, arXiv 2404.00498, https://github.com/KellerJordan/cifar10-airbench (2×2 filters, both signs,
 trained bias).
 
-Differs: the random orthonormal start, where the source has PyTorch's own and always overwrites it.
+Differs: the random orthonormal start, where the source has PyTorch's own and always overwrites it; the source gives
+the bias a rate that falls to 0 by itself, where here its gradient does so, under the rate of the whole training.
 
 Helps: as the first layer in short trainings on natural images, where neighbouring pixels are alike.
 
@@ -62,7 +64,9 @@ class WhitenConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = self.bias.detach() if self.progress >= self.bias_until else self.bias
+        fixed = self.bias.detach()
+        left = 1.0 if self.bias_until == 1 else 1 - self.progress / max(self.bias_until, 1e-12)
+        bias = fixed if self.progress >= self.bias_until else torch.lerp(fixed, self.bias, left)
         return self.convolve(self, x, self.weight, bias)
 
     def extra_repr(self) -> str:
