@@ -8,7 +8,7 @@ two largest sizes, where fixed costs count least. "Linear" is an exponent of 1 o
 
     width        the operations of the network (a pass over 125 images; they grow with the square of the width)
     resolution   the pixels of an image (8 images up to 256×256)
-    batch        the images of a batch (in parts of 125, as the recipe has it)
+    batch        the images of a batch
     classes      the classes, 10 to 10,000 (125 images; the rest of the network is fixed: far less than 1 is expected)
     scores       the classes, 10 to 10,000: the figures by class of an evaluation of 10,000 images
     held out     the records, 100 a class: the division into training and validation rows

@@ -18,9 +18,9 @@ from .parts import inference, network, optimizer, uses
 from .request import Request
 from .training import EVALUATE
 
-WIDTHS = (8, 16, 32, 48, 64, 96, 128)
-EPOCHS, STEPS = 4.0, 300
-"""A wider network is worth it only while it still sees each image about so often, and takes so many steps."""
+WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128)
+EPOCHS, STEPS = 3.0, 250
+"""A wider network is worth it only while it sees each image so often (records/*_widths), and takes so many steps."""
 MOST_EPOCHS = 200.0
 """More epochs than this bring nothing; the run then ends before its budget."""
 PROBE = 0.05
