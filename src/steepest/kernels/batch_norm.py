@@ -38,10 +38,10 @@ class BatchNorm2d(nn.BatchNorm2d):
 def normalised(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     """What the module's class makes of parts of so many images, each by its own statistics, and the activation behind.
 
-    In training the running statistics move towards the average over the parts. In evaluation there is one part.
+    In training the running statistics move towards the average over the parts. No sizes: all images are one part.
     """
     if _serves(module, x):
-        return _activated(module, x, sizes)
+        return _activated(module, x, sizes or [len(x)])
     y: torch.Tensor = type(module).normalise(module, x, sizes)  # type: ignore[attr-defined]
     return y
 

@@ -46,8 +46,8 @@ def apply(model: nn.Module, size: int = 32) -> nn.Module:
 
 
 def _normalised(module: _GhostBatchNorm, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """Parts of so many images, each by its own statistics; one part as in any batch norm."""
-    if len(sizes) == 1:
+    """Parts of so many images, each by its own statistics; one or none of them: as in any batch norm."""
+    if len(sizes) < 2:
         return nn.modules.batchnorm._BatchNorm.forward(module, x)
     kind = x.dtype if module.running_mean is None else module.running_mean.dtype
     means, variances = torch.zeros(2, len(sizes), x.shape[1], device=x.device, dtype=kind)
@@ -75,7 +75,7 @@ class _GhostBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         require_shape(self, x)
         if not self.training:
-            return self.normalise(self, x, [len(x)])
+            return self.normalise(self, x, [])
         parts = max(1, len(x) // self.size)
         require_batch(x, len(x) // parts)
         less, longer = divmod(len(x), parts)

@@ -64,9 +64,11 @@ class WhitenConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        fixed = self.bias.detach()
-        left = 1.0 if self.bias_until == 1 else 1 - self.progress / max(self.bias_until, 1e-12)
-        bias = fixed if self.progress >= self.bias_until else torch.lerp(fixed, self.bias, left)
+        bias: torch.Tensor = self.bias
+        if self.progress >= self.bias_until:
+            bias = bias.detach()
+        elif self.progress and self.bias_until < 1:
+            bias = torch.lerp(bias.detach(), bias, 1 - self.progress / self.bias_until)
         return self.convolve(self, x, self.weight, bias)
 
     def extra_repr(self) -> str:
