@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from steepest.kernels.activation import NONE, Kind, kind_of, like, torchs
-from steepest.kernels.eager import LAST, as_one_call, call, differentiable, has_hooks, serves
+from steepest.kernels.eager import LAST, as_one_call, call, differentiable, follower, learns, serves
 
 
 @final
@@ -54,13 +54,12 @@ def _serves(module: nn.BatchNorm2d, x: torch.Tensor) -> bool:
         return False
     if any(one is not None and (not one.is_contiguous() or one.is_inference()) for one in tensors):
         return False
-    learns = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, *tensors[:2]))
     in_training = module.training or module.running_mean is None
-    return x.is_contiguous(memory_format=LAST) and (in_training or not learns)
+    return x.is_contiguous(memory_format=LAST) and (in_training or not learns(x, *tensors[:2]))
 
 
 def _activated(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    act = next((one for one in getattr(module, "followed_by", ()) if not has_hooks(one, module)), None)
+    act = follower(module)
     kind = NONE if act is None else kind_of(act)
     own = module.running_mean, module.running_var
     running = own if module.track_running_stats or not module.training else (None, None)

@@ -48,6 +48,16 @@ def has_hooks(*modules: nn.Module) -> bool:
     return everywhere or any(getattr(module, kind) for module in modules for kind in kinds)
 
 
+def follower(module: nn.Module) -> nn.Module | None:
+    """The module that alone takes this one's output, as `followed_by` has it, unless somebody looks in between."""
+    return next((one for one in getattr(module, "followed_by", ()) if not has_hooks(one, module)), None)
+
+
+def learns(*tensors: torch.Tensor | None) -> bool:
+    """Whether one of these is to get a gradient of what is computed now."""
+    return torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
+
+
 def call(name: str, *given: Any) -> None:
     """Calls a compiled function: tensors by their address, None as no address; the number of threads comes last."""
     addresses = (one.data_ptr() if isinstance(one, torch.Tensor) else one for one in given)

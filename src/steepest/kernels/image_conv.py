@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from steepest.kernels.activation import Kind, kind_of
-from steepest.kernels.eager import LAST, call, has_hooks, serves
+from steepest.kernels.eager import LAST, call, follower, learns, serves
 
 FEW = 16
 """Channels of an image; with more, PyTorch's operators are as fast."""
@@ -19,7 +19,7 @@ def convolved(module: nn.Module, x: torch.Tensor, weight: torch.Tensor, bias: to
     module: has in `followed_by` the activation that alone takes this output. x: (N, C, H, W). weight: (K, C, k, k).
     bias: (K,).
     """
-    act = next((one for one in getattr(module, "followed_by", ()) if not has_hooks(one, module)), None)
+    act = follower(module)
     if act is None or not _fits(x, weight, bias):
         return F.conv2d(x, weight, bias)
     y = image_conv(x, weight, bias, kind_of(act))
@@ -30,8 +30,7 @@ def convolved(module: nn.Module, x: torch.Tensor, weight: torch.Tensor, bias: to
 def _fits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
     if not serves(x, weight, bias) or x.dim() != 4 or not x.numel() or min(x.shape[2:]) < weight.shape[2]:
         return False
-    learns = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, weight, bias))
-    return x.shape[1] == weight.shape[1] <= FEW and not learns
+    return x.shape[1] == weight.shape[1] <= FEW and not learns(x, weight, bias)
 
 
 def image_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, kind: Kind) -> torch.Tensor:
