@@ -171,9 +171,10 @@ def _declared(made: ctypes.CDLL) -> ctypes.CDLL:
     """With the types of its functions, and on the threads of PyTorch's own OpenMP runtime."""
     size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
     sizes, strides = [size] * 5, ctypes.POINTER(size * 4)
-    made.steepest_conv.argtypes = [*[pointer] * 5, *sizes, strides, *[number] * 4]
-    for name in ("input_gradient", "weight_gradient"):
-        getattr(made, f"steepest_{name}").argtypes = [*[pointer] * 4, *sizes, strides, *[number] * 3]
+    for kind in ("", "half_") if hasattr(made, "steepest_half_conv") else ("",):
+        getattr(made, f"steepest_{kind}conv").argtypes = [*[pointer] * 5, *sizes, strides, *[number] * 4]
+        for name in ("input_gradient", "weight_gradient"):
+            getattr(made, f"steepest_{kind}{name}").argtypes = [*[pointer] * 4, *sizes, strides, *[number] * 3]
     real = ctypes.c_float
     made.steepest_norm.argtypes = [
         *[pointer] * 2,

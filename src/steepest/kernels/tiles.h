@@ -2,7 +2,10 @@
 
 #pragma once
 
+#include "half.h"
 #include "winograd.h"
+
+#include <array>
 
 namespace {
 
@@ -50,6 +53,7 @@ struct Maps {
     const float* data;
     Index n, h, w, c;
     const std::uint8_t* which = nullptr;
+    float scale = 1;  // by which products of halves multiply it
 
     // A piece of size×size pixels from (top, left) on.
     void call_into_cache(Index map, Index top, Index left, Index size) const {
@@ -112,6 +116,7 @@ int cheapest(Index n, Index h, Index w, int only, bool even, F&& body) {
 }
 
 constexpr Index MOST_TILES = 128;  // of a block
+constexpr Index NOWHERE = -1000;   // far outside any map
 
 // Some of a block's tiles.
 struct Range {
@@ -119,15 +124,16 @@ struct Range {
 };
 
 // Some tiles, those of one size together: large×small outputs, then large×large, small×large and small×small. So the
-// tiles that have a frequency are one range, whichever it is.
+// tiles that have a frequency are one range, whichever it is. Each size has a multiple of `together` places, the last of
+// which may stand for a piece of nothing.
 template <class Family>
 struct Block {
     struct Tile {
         Index map, row, column;  // of its first output
-    } tiles[MOST_TILES];
-    Index starts[5] = {};
+    } tiles[MOST_TILES + 4];
+    Index starts[5] = {}, ends[4];
 
-    Block(const Tiles<Family>& all, Index from, Index to) {
+    Block(const Tiles<Family>& all, Index from, Index to, Index together = 1) {
         const Index a_map = all.a_map();
         auto size = [&](Index row, Index column) {
             return row < all.rows.longs ? Index(column < all.columns.longs) : 3 - (column < all.columns.longs);
@@ -147,8 +153,12 @@ struct Block {
                 row = 0;
                 map++;
             }
-            if (!placing)
-                for (int i = 1; i < 5; i++) starts[i] += starts[i - 1];
+            if (placing) continue;
+            for (int i = 0; i < 4; i++) {
+                ends[i] = starts[i] + starts[i + 1];
+                starts[i + 1] = up(ends[i], together) * together;
+                for (Index t = ends[i]; t < starts[i + 1]; t++) tiles[t] = {0, NOWHERE, NOWHERE};
+            }
         }
     }
 
@@ -173,7 +183,7 @@ struct Block {
         using Large = std::integral_constant<int, Family::LARGE>;
         using Small = std::integral_constant<int, Family::SMALL>;
         auto one = [&](auto high, auto wide, int kind) IN_PLACE {
-            const Index from = std::max(starts[kind], range.from), end = std::min(starts[kind + 1], range.end);
+            const Index from = std::max(starts[kind], range.from), end = std::min(ends[kind], range.end);
             if (from < end) body(high, wide, from, end);
         };
         one(Large{}, Small{}, 0);
@@ -217,8 +227,8 @@ struct Piece {
     }
 };
 
-template <class Family, template <int, int> class Of, bool pooled>
-void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, const float* zeros, float* to, Index slab,
+template <class Family, template <int, int> class Of, bool pooled, int TOGETHER, class Number>
+void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, const float* zeros, Number* to, Index slab,
                Index lane, bool far = false) {
     constexpr int LARGE = Family::LARGE;
     const Index whole = x.c / L, rest = x.c % L, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
@@ -226,42 +236,58 @@ void transform(const Maps& x, const Block<Family>& block, Range range, Index pad
     block.sizes(range, [&](auto high, auto wide, Index from, Index end) {
         using Rows = Of<LARGE, high>;
         using Columns = Of<LARGE, wide>;
-        Piece<Rows::columns, Columns::columns, pooled> next;
+        std::array<Piece<Rows::columns, Columns::columns, pooled>, TOGETHER> next;
         auto find = [&](Index t) {
-            const auto [map, row, column] = block.tiles[t];
-            next.find(x, map, row - pad, column - pad, zeros);
+            for (int i = 0; i < TOGETHER; i++) {
+                const auto [map, row, column] = block.tiles[t + i];
+                next[i].find(x, map, row - pad, column - pad, zeros);
+            }
         };
         find(from);
-        for (Index t = from; t < end; t++) {
-            const auto piece = next;
-            if (t + 1 < end) find(t + 1);
-            float* out = to + t * L;
-            auto group = [&](Index g, auto count) IN_PLACE {
+        for (Index t = from; t < end; t += TOGETHER) {
+            const auto pieces = next;
+            if (t + TOGETHER < end) find(t + TOGETHER);
+            Number* out = to + t * L;
+            Vec first[TOGETHER > 1 ? Rows::rows : 1][Columns::rows];
+            auto group = [&](int which, Index g, auto count, auto&& done) IN_PLACE {
                 both_sides<Rows, Columns>(
                     [&](int i, int j) IN_PLACE {
-                        __builtin_prefetch(next.pixel[i][j] + g * L);
-                        return piece.read(i, j, g, count, choices);
+                        __builtin_prefetch(next[which].pixel[i][j] + g * L);
+                        const Vec value = pieces[which].read(i, j, g, count, choices);
+                        return PAIR<Number> > 1 ? value * x.scale : value;
                     },
-                    [&](int i, int j, Vec v) IN_PLACE {
-                        const int f = place<LARGE, high>(i) * Family::SIDE + place<LARGE, wide>(j);
-                        float* to_v = out + f * slab + g * lane;
-                        store(to_v, v);
-                        if (far) __builtin_prefetch(to_v + lane, 1);
-                    });
+                    done);
             };
-            for (Index g = 0; g < whole; g++) group(g, std::integral_constant<Index, L>{});
+            auto all = [&](Index g, auto count) IN_PLACE {
+                if constexpr (TOGETHER > 1)
+                    group(0, g, count, [&](int i, int j, Vec v) IN_PLACE { first[i][j] = v; });
+                group(TOGETHER - 1, g, count, [&](int i, int j, Vec v) IN_PLACE {
+                    const int f = at_frequency<LARGE, high>(i) * Family::SIDE + at_frequency<LARGE, wide>(j);
+                    Number* to_v = out + f * slab + g * lane;
+                    if constexpr (TOGETHER > 1)
+                        store_pair(to_v, first[i][j], v);
+                    else
+                        store(to_v, v);
+                    if (far) __builtin_prefetch(to_v + lane, 1);
+                });
+            };
+            for (Index g = 0; g < whole; g++) all(g, std::integral_constant<Index, L>{});
             // A whole vector may be read where it ends within the maps, though it has channels of the next pixel.
-            if (rest) group(whole, (pixels - piece.last) * x.c < (whole + 1) * L ? rest : L);
+            Index last = 0;
+            for (const auto& piece : pieces) last = std::max(last, piece.last);
+            if (rest) all(whole, (pixels - last) * x.c < (whole + 1) * L ? rest : L);
         }
     });
 }
 
 // Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
-// outside the map. Frequency f of tile t, group g goes to out[f·slab + g·lane + t·L]. Lanes past the last channel hold
-// anything. far: `out` is not in the core's own cache, and each next line is called there before it is written.
-template <template <int, int> class Of, class Family, class... Rest>
+// outside the map. Frequency f of tile t, group g goes to out[f·slab + g·lane + t·L]; of two tiles TOGETHER, each number
+// beside its like. Lanes past the last channel hold anything. far: `out` is not in the core's own cache, and each next
+// line is called there before it is written.
+template <template <int, int> class Of, int TOGETHER = 1, class Family, class... Rest>
 void transform(const Maps& x, const Block<Family>& block, Range range, Rest... rest) {
-    x.which ? transform<Family, Of, true>(x, block, range, rest...) : transform<Family, Of, false>(x, block, range, rest...);
+    x.which ? transform<Family, Of, true, TOGETHER>(x, block, range, rest...)
+            : transform<Family, Of, false, TOGETHER>(x, block, range, rest...);
 }
 
 }  // namespace

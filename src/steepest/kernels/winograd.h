@@ -53,7 +53,7 @@ struct Tables {
 
 // Where frequency j of F(M) stands among those of F(LARGE).
 template <int LARGE, int M>
-constexpr int place(int j) {
+constexpr int at_frequency(int j) {
     return j == M + 1 ? LARGE + 1 : j;
 }
 

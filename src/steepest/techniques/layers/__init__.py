@@ -16,6 +16,7 @@ NAMES: tuple[str, ...] = (
     "gelu",
     "ghost_batch_norm",
     "group_norm",
+    "half_convolution",
     "inplace_abn",
     "instance_norm",
     "large_margin_softmax",

@@ -1,0 +1,203 @@
+"""Products in half precision: close to the exact sums, whatever the sizes of the numbers, and float32 wherever they do not serve."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from steepest import kernels
+from steepest.kernels import conv3x3 as room
+from steepest.kernels import library, max_pool, plain
+from steepest.kernels.conv3x3 import conv3x3, halves
+
+LAST = torch.channels_last
+BOUND = 0.04
+"""The largest error allowed of a mean square, of the exact result's."""
+
+pytestmark = pytest.mark.skipif(library.library() is None, reason="no compiled convolution here")
+has_halves = pytest.mark.skipif(not halves(2, 2), reason="a processor or a compiler without half precision")
+
+
+@pytest.fixture
+def counted(counting):
+    """The names of the compiled functions called."""
+    return counting("conv3x3")
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads; the old one is put back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def tensors(n, c, k, h, w, padding=1, seed=0):
+    """x, not centred, as behind an activation; weight, and a gradient of the output."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (n, c, h, w), (k, c, 3, 3), (n, k, h + 2 * padding - 2, w + 2 * padding - 2)
+    x, weight, dy = (torch.randn(shape, generator=generator) for shape in shapes)
+    return F.gelu(x).contiguous(memory_format=LAST), weight, dy.contiguous(memory_format=LAST)
+
+
+def error(ours, exact):
+    """Of the mean square, of the exact result's."""
+    assert ours.shape == exact.shape and ours.dtype == torch.float32
+    return ((ours.detach() - exact).square().mean() / exact.square().mean()).sqrt().item() if exact.any() else ours.abs().max()
+
+
+def errors(x, weight, dy, padding, tile=0):
+    """Of the output and both gradients, then of the same with a pool behind it."""
+    found = []
+    for pool in (False, True):
+        exact = plain.conv3x3(x, weight, None, padding)
+        y, which = room._forward(x, weight, None, padding, pool=pool, chosen=True, tile=tile, half=True)
+        full = dy
+        if which is not None:
+            exact = F.max_pool2d(exact, 2)
+            dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
+            full = max_pool.unpooled(dy, room._unpacked(which, y.shape[1]), full.shape)
+        dx, dw, _ = plain.gradients(x, weight, full, padding)
+        found.append(error(y, exact))
+        found.append(error(room._input_gradient(dy, weight, x.shape, padding, which, tile, half=True), dx))
+        dw_ours = room._weight_gradient(x, dy, weight.shape, weight.stride(), padding, which, tile, half=True)
+        found.append(error(dw_ours, dw))
+    return found
+
+
+@has_halves
+@pytest.mark.parametrize("tile", [0, 3, 4, 6])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_every_size_of_map_and_tile(padding, tile):
+    for side in (*range(4, 17), 31):
+        for h, w in ((side, side), (4 + side % 5, side)):
+            assert max(errors(*tensors(3, 6, 10, h, w, padding), padding, tile)) < BOUND
+
+
+@has_halves
+@pytest.mark.parametrize("shape", [(3, 24, 64, 31, 1), (5, 64, 64, 15, 1), (2, 64, 256, 15, 0), (9, 256, 256, 6, 1)])
+def test_the_layers_of_the_speed_record(shape):
+    *sizes, side, padding = shape
+    assert max(errors(*tensors(*sizes, side, side, padding), padding)) < BOUND
+
+
+@has_halves
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(1, 40),
+    c=st.integers(1, 40),
+    k=st.integers(1, 40),
+    h=st.integers(4, 20),
+    w=st.integers(4, 20),
+    padding=st.integers(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_any_shape_is_within_the_bound(n, c, k, h, w, padding, seed):
+    assert max(errors(*tensors(n, 2 * c, 2 * k, h, w, padding, seed), padding)) < BOUND
+
+
+@has_halves
+@pytest.mark.parametrize("sizes", [(1e-18, 1e12, 1e-12), (1e15, 1e-15, 1e9), (1, 1e-4, 1e-6)])
+def test_numbers_of_any_size_are_as_exact(sizes):
+    """Far outside the range of a half, and where a power of two is not."""
+    x, weight, dy = (one * size for one, size in zip(tensors(4, 16, 16, 12, 12), sizes, strict=True))
+    assert max(errors(x, weight, dy, 1)) < BOUND
+
+
+@has_halves
+def test_one_image_a_thousand_times_as_bright_as_the_others_does_not_overflow():
+    x, weight, dy = tensors(40, 16, 16, 12, 12)
+    x[17] *= 1000
+    dy[3] *= 1000
+    assert max(errors(x, weight, dy, 1)) < BOUND
+
+
+@has_halves
+def test_nothing_gives_nothing_and_a_nan_stays_one():
+    x, weight, dy = tensors(2, 4, 6, 8, 8)
+    for zeros in ((x * 0, weight, dy), (x, weight * 0, dy * 0)):
+        assert max(errors(*zeros, 1)) < BOUND
+    assert room._forward(x[:0], weight, None, 1, half=True)[0].shape == (0, 6, 8, 8)
+    assert not room._weight_gradient(x[:0], dy[:0], weight.shape, weight.stride(), 1, half=True).any()
+    x[1, 2, 3, 3] = float("nan")
+    y = conv3x3(x, weight, half=True)
+    assert y[1, :, 3, 3].isnan().all() and not y[0].isnan().any()
+
+
+@has_halves
+def test_any_strides_of_the_weights_are_taken():
+    x, weight, _ = tensors(2, 4, 6, 8, 8)
+    exact = plain.conv3x3(x, weight[:1].expand_as(weight))
+    assert error(conv3x3(x, weight[:1].expand_as(weight), half=True), exact) < BOUND
+    other = weight.contiguous(memory_format=LAST)
+    assert torch.equal(conv3x3(x, other, half=True), conv3x3(x, weight, half=True))
+
+
+@has_halves
+@pytest.mark.parametrize("shape", [(7, 6, 24, 13, 11), (40, 64, 64, 15, 15), (37, 100, 98, 10, 16)])
+def test_any_number_of_threads_agrees_and_each_gives_the_same_bits_again(threads, shape):
+    x, weight, dy = tensors(*shape)
+    given = []
+    for count in (1, 2, 2, 3):
+        threads(count)
+        y = room._forward(x, weight, None, 1, half=True)[0]
+        dx = room._input_gradient(dy, weight, x.shape, 1, half=True)
+        given.append([y, dx, room._weight_gradient(x, dy, weight.shape, weight.stride(), 1, half=True)])
+    for one in given[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(one[:2], given[0][:2], strict=True))
+        assert error(one[2], given[0][2]) < BOUND
+    assert torch.equal(given[1][2], given[2][2])
+
+
+def network():
+    torch.manual_seed(0)
+    parts = nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    return nn.Sequential(*parts)
+
+
+def marked(net):
+    for one in net:
+        if isinstance(one, nn.Conv2d):
+            one.half_products = True
+    return kernels.apply(net)
+
+
+def test_marked_convolutions_of_even_channels_multiply_so_while_they_are_trained(counted):
+    net, images = marked(network()), torch.randn(4, 3, 6, 6)
+    net(images).sum().backward()
+    kind = "half_" if halves(2, 2) else ""
+    assert counted[:2] == ["steepest_conv", f"steepest_{kind}conv"], "three channels are odd"
+    assert set(counted[2:]) == {
+        f"steepest_{kind}input_gradient",
+        f"steepest_{kind}weight_gradient",
+        "steepest_weight_gradient",
+    }
+    counted.clear()
+    net.eval()(images)
+    kernels.apply(network())(images)
+    assert counted == ["steepest_conv"] * 4
+
+
+def test_a_network_learns_as_with_float32():
+    def losses(change):
+        net = change(copy.deepcopy(network()))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        images, targets = torch.randn(16, 3, 6, 6, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 3
+        seen = []
+        for _ in range(10):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(images), targets)
+            loss.backward()
+            optimizer.step()
+            seen.append(loss.item())
+        return torch.tensor(seen)
+
+    ours = losses(marked)
+    torch.testing.assert_close(ours, losses(kernels.apply), atol=1e-3, rtol=1e-2)
+    assert ours[-1] < ours[0]
