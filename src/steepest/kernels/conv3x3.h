@@ -145,20 +145,20 @@ template <int R, int P, class Number>
 void product(const Number* a, Index lane, const Number* b, Index channels, Number* m, Index m_lane, const Number* ahead, Index step) {
     constexpr int TWO = PAIR<Number>;
     decltype(places(b)) sum[R][P] = {};
-    for (; channels > 0; channels -= L, a += lane) {
-        const int count = static_cast<int>(std::min<Index>(channels, L)) / TWO;
+    for (; channels > 0; channels -= WIDE<Number>, a += lane) {
+        const int count = static_cast<int>(std::min<Index>(channels, WIDE<Number>)) / TWO;
 #pragma GCC unroll 2
         for (int i = 0; i < count; i++, b += P * L * TWO, ahead += step) {
             decltype(places(b)) right[P];
             each<P>([&](auto p) IN_PLACE { right[p] = places(b + p * L * TWO); });
             __builtin_prefetch(ahead, 0, 2);
             each<R>([&](auto r) IN_PLACE {
-                const auto left = place(a + r * L + i * TWO);
+                const auto left = place(a + r * WIDE<Number> + i * TWO);
                 each<P>([&](auto p) IN_PLACE { sum[r][p] += right[p] * left; });
             });
         }
     }
-    each<R>([&](auto r) IN_PLACE { each<P>([&](auto p) IN_PLACE { store_sum(m + p * m_lane + r * L, sum[r][p]); }); });
+    each<R>([&](auto r) IN_PLACE { store_sums<P>(m + r * WIDE<Number>, m_lane, sum[r]); });
 }
 
 // All tiles' rows in register blocks as even as can be. Meanwhile the weights from `ahead` on are called into the cache,
@@ -168,7 +168,7 @@ void panel(Index tiles, const Number* a, Index lane, const Number* b, Index chan
     constexpr int TWO = PAIR<Number>;
     Index blocks = up(tiles, ROWS);
     const Index step = up(P * L * TWO, std::max<Index>(blocks, 1));
-    for (Index rows; blocks; blocks--, tiles -= rows, a += rows * L, m += rows * L, ahead += channels / TWO * step) {
+    for (Index rows; blocks; blocks--, tiles -= rows, a += rows * WIDE<Number>, m += rows * WIDE<Number>, ahead += channels / TWO * step) {
         rows = up(tiles, blocks);
         each<ROWS>([&](auto r) IN_PLACE {
             if (rows == r + 1) product<r + 1, P>(a, lane, b, channels, m, m_lane, ahead, step);
@@ -209,6 +209,7 @@ struct Outputs {
     bool pooled = false;
     std::uint8_t* which = nullptr;
     bool added = false;  // of pieces that overlap: to be added to what is there
+    float scale = 1;     // by which products of halves are multiplied
 
     Index step() const { return pooled ? 2 : 1; }
     // A pixel written, which lies within the maps or not.
@@ -229,14 +230,19 @@ struct Outputs {
                 for (Index g = from; g < to; g++) __builtin_prefetch(data + at(map, i, j) * k + g * L, 1);
     }
 
-    // Transforms one group of one tile's products, whose first pixel is (top, left).
+    // Transforms one tile's products, of the groups of outputs from `group` on that a vector has; its first pixel is (top, left).
     template <class Rows, class Columns, class In>
     INLINE void transform(Index map, Index top, Index left, Index group, In&& in) const {
+        constexpr int PARTS = PAIR<Element<decltype(in(0, 0))>>;
         const auto each_pixel = [&](auto adding) IN_PLACE {
-            const Index first = at(map, top, left) * k + group * L;
-            both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE {
-                if (std::size_t(top + i) < std::size_t(h) && std::size_t(left + j) < std::size_t(w))
-                    write<adding>(first + (i * w + j) * k, value, group);
+            const Index first = at(map, top, left) * k;
+            both_sides<Rows, Columns>(in, [&](int i, int j, auto value) IN_PLACE {
+                if (std::size_t(top + i) >= std::size_t(h) || std::size_t(left + j) >= std::size_t(w)) return;
+                each<PARTS>([&](auto p) IN_PLACE {
+                    const Index one = group + p;
+                    const Vec found = PARTS > 1 ? part(value, p) * scale : part(value, p);
+                    if (one * L < k) write<adding>(first + (i * w + j) * k + one * L, found, one);
+                });
             });
         };
         if constexpr (Rows::rows == Rows::columns) {  // pieces of an input's gradient
@@ -248,50 +254,56 @@ struct Outputs {
 
     template <class Rows, class Columns, class In>
     INLINE void largest(Index map, Index top, Index left, Index group, In&& in) const {
-        Vec all[Rows::rows][Columns::rows];
-        both_sides<Rows, Columns>(in, [&](int i, int j, Vec value) IN_PLACE { all[i][j] = value; });
+        using V = decltype(in(0, 0));
+        constexpr int PARTS = PAIR<Element<V>>;
+        V all[Rows::rows][Columns::rows];
+        both_sides<Rows, Columns>(in, [&](int i, int j, auto value) IN_PLACE { all[i][j] = value; });
         for (int i = 0; i + 1 < std::min<Index>(Rows::rows, h - top); i += 2)
-            for (int j = 0; j + 1 < std::min<Index>(Columns::rows, w - left); j += 2) {
-                Vec best = all[i][j];
-                Choice choice = {};
-                for (int one = 1; one < 4; one++) {
-                    const Vec next = all[i + one / 2][j + one % 2];
-                    const Choice larger = (next > best) | (next != next);  // nan is the largest
-                    best = larger ? next : best;
-                    choice = larger ? bits(one) : choice;
-                }
-                const Index pixel = at(map, (top + i) / 2, (left + j) / 2);
-                write(pixel * k + group * L, best, group);
-                if (!which) continue;
-                pack_choices(which + pixel * choice_bytes(k) + group * (L / 4), choice);
-            }
+            for (int j = 0; j + 1 < std::min<Index>(Columns::rows, w - left); j += 2)
+                each<PARTS>([&](auto p) IN_PLACE {
+                    const Index here = group + p;
+                    if (here * L >= k) return;
+                    Vec best = part(all[i][j], p);
+                    Choice choice = {};
+                    for (int one = 1; one < 4; one++) {
+                        const Vec next = part(all[i + one / 2][j + one % 2], p);
+                        const Choice larger = (next > best) | (next != next);  // nan is the largest
+                        best = larger ? next : best;
+                        choice = larger ? bits(one) : choice;
+                    }
+                    const Index pixel = at(map, (top + i) / 2, (left + j) / 2);
+                    write(pixel * k + here * L, PARTS > 1 ? best * scale : best, here);
+                    if (which) pack_choices(which + pixel * choice_bytes(k) + here * (L / 4), choice);
+                });
     }
 };
 
 // Transforms x by In, multiplies by the weights, and transforms to y by Out, whose tiles start `before` pixels above and
 // left of theirs.
 template <class Number, template <int, int> class In, template <int, int> class Out, class Family>
-int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
+int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
     constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
-    const Index groups = up(w.k, L), in_groups = up(x.c, L);
-    const Index at_once = std::min<Index>(groups, GROUPS);
+    constexpr int PARTS = PAIR<Number>, WIDTH = WIDE<Number>;
+    // Groups of L outputs; what is transformed lies in groups of WIDTH channels.
+    const Index groups = up(w.k, L), in_groups = up(x.c, WIDTH);
+    const Index at_once = std::min<Index>(up(groups, PARTS) * PARTS, GROUPS);
     const Index numbers = CACHE / Index(sizeof(Number));
     // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles, 24 of
     // 64 frequencies.
     const Index least = F * w.k * w.c > numbers ? 24 * 64 / F / ROWS * ROWS : ROWS;
-    const Index fits = std::max(least, numbers / (F * L * (in_groups + at_once)) / ROWS * ROWS);
+    const Index fits = std::max(least, numbers / (F * (WIDTH * in_groups + L * at_once)) / ROWS * ROWS);
     const Index even = up(up(tiles.count, 4 * threads), ROWS) * ROWS;
     const Index a_map = y.added ? tiles.a_map() : 1;
     const Index most = std::min({fits, std::max<Index>(even, ROWS), MOST_TILES}) / a_map * a_map;
     const Index all = std::max<Index>(1, tiles.count), blocks = up(up(all, most), threads) * threads;  // as many for each
     const Index block = up(up(all, blocks), a_map) * a_map;
     constexpr Index line = LINE / sizeof(Number);
-    const Index lane = (block + 1) * L, v_slab = in_groups * lane + line, m_slab = at_once * lane + line;
+    const Index lane = (block + 1) * WIDTH, v_slab = in_groups * lane + line, m_slab = at_once / PARTS * lane + line;
     const Index u_slab = groups * w.c * L + line, scratch = F * (v_slab + m_slab);
-    auto [zeros, u] = room<Number>(in_groups, F * u_slab + threads * scratch);
+    auto [zeros, u] = room<Number>(in_groups * PARTS, F * u_slab + threads * scratch);
     if (!u) return 1;
     Number* scratches = u + F * u_slab;
-    const float scale = 1 / (x.scale * w.scale);
+    y.scale = 1 / (x.scale * w.scale);
     auto used = [&](int f) {
         return (tiles.rows.longs || Family::shared(f / SIDE)) && (tiles.columns.longs || Family::shared(f % SIDE));
     };
@@ -321,10 +333,10 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
                 }
                 const Index first = here.first(f), rows = here.last(f) - first;
                 for (Index g = start; g < stop; g += 2) {
-                    const Number* a = v + f * v_slab + first * L;
+                    const Number* a = v + f * v_slab + first * WIDTH;
                     const Number* b = u + f * u_slab + g * w.c * L;
                     const Number* ahead = g + 2 < stop ? b + 2 * w.c * L : b + u_slab - (g - start) * w.c * L;
-                    Number* out = m + f * m_slab + (g - start) * lane + first * L;
+                    Number* out = m + f * m_slab + (g - start) / PARTS * lane + first * WIDTH;
                     if (g + 1 < groups)
                         panel<2>(rows, a, lane, b, x.c, out, lane, ahead);
                     else
@@ -334,11 +346,10 @@ int pass(const Maps& x, const Filters& w, const Outputs& y, const Tiles<Family>&
             here.sizes({0, count}, [&](auto high, auto wide, Index from, Index end) {
                 for (Index t = from; t < end; t++) {
                     const auto [map, row, column] = here.tiles[t];
-                    for (Index g = start; g < stop; g++) {
-                        const Number* from_m = m + (g - start) * lane + t * L;
+                    for (Index g = start; g < stop; g += PARTS) {
+                        const Number* from_m = m + (g - start) / PARTS * lane + t * WIDTH;
                         y.transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
-                            const Vec value = load(from_m + (at_frequency<LARGE, high>(i) * SIDE + at_frequency<LARGE, wide>(j)) * m_slab);
-                            return PAIR<Number> > 1 ? value * scale : value;
+                            return load(from_m + (at_frequency<LARGE, high>(i) * SIDE + at_frequency<LARGE, wide>(j)) * m_slab);
                         });
                     }
                 }
@@ -399,7 +410,8 @@ template <class Number, class Family>
 int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tiles<Family>& tiles, Index pad, int threads) {
     constexpr int F = Family::FREQUENCIES, TWO = PAIR<Number>;
     using G = Transposed<WeightRows<Family::LARGE>>;
-    const Index ins = up(x.c, L), outs = up(dy.c, L), d_lane = ins * L * L, d_slab = outs * d_lane + L;
+    // Transformed in groups of WIDE channels, each of which is as many groups of L.
+    const Index ins = up(x.c, WIDE<Number>) * TWO, outs = up(dy.c, WIDE<Number>) * TWO, d_lane = ins * L * L, d_slab = outs * d_lane + L;
     const bool shared = F * outs * d_lane * Index(sizeof(float)) > CACHE;
     const Index parts = shared ? 1 : threads, share = std::max<Index>(1, up(tiles.count, parts));
     const Index fits = (shared ? 8 : 1) * CACHE / Index(sizeof(Number)) / (F * L * (ins + outs));

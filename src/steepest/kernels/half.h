@@ -18,54 +18,90 @@ namespace {
 
 template <class Number>
 constexpr int PAIR = sizeof(float) / sizeof(Number);  // numbers in a place
+template <class Number>
+constexpr int WIDE = L * PAIR<Number>;  // numbers in a vector of them
 
 INLINE Vec places(const float* p) { return load(p); }  // a vector of them
 INLINE float place(const float* p) { return *p; }      // one, to be multiplied by each of a vector
-INLINE void store_sum(float* p, Vec sum) { store(p, sum); }
-INLINE void store_pair(float* p, Vec v, Vec) { store(p, v); }  // of two vectors, each number beside its like
 INLINE Vec wide(Vec sum) { return sum; }
+template <int P>
+INLINE void store_sums(float* p, Index lane, const Vec* sums) {
+    each<P>([&](auto i) IN_PLACE { store(p + i * lane, sums[i]); });
+}
+INLINE void store_pair(float* p, Vec v, Vec) { store(p, v); }
+INLINE Vec joined(const Vec* parts, float, const float*) { return parts[0]; }
+INLINE Vec part(Vec v, int) { return v; }
 
 #if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
 #define STEEPEST_HALF 1
 
 using Half = _Float16;
-typedef Half Halves __attribute__((vector_size(L * sizeof(Half))));
-typedef Half LooseHalves __attribute__((vector_size(L * sizeof(Half)), aligned(2), may_alias));
-typedef Half Pairs __attribute__((vector_size(L * sizeof(float))));
-typedef Half LoosePairs __attribute__((vector_size(L * sizeof(float)), aligned(2), may_alias));
+typedef Half Halves __attribute__((vector_size(L * sizeof(float))));
+typedef Half LooseHalves __attribute__((vector_size(L * sizeof(float)), aligned(2), may_alias));
+typedef Half Few __attribute__((vector_size(L * sizeof(Half))));  // as many as a vector has floats
+typedef Half LooseFew __attribute__((vector_size(L * sizeof(Half)), aligned(2), may_alias));
 typedef std::uint16_t Shorts __attribute__((vector_size(L * sizeof(Half))));
 typedef std::uint32_t Words __attribute__((vector_size(L * sizeof(float))));
 
-#if defined(__AVX512FP16__)  // GCC 12 converts the numbers one by one
-INLINE Vec floats(Halves v) { return (Vec)_mm512_cvtph_ps((__m256i)v); }
-INLINE Halves halves(Vec v) { return (Halves)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+#if defined(__AVX512FP16__)  // GCC 12 converts numbers one by one, and moves them about in several steps
+INLINE Vec floats(Few v) { return (Vec)_mm512_cvtph_ps((__m256i)v); }
+INLINE Few few(Vec v) { return (Few)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE Shorts shorts(Words v) { return (Shorts)_mm512_cvtepi32_epi16((__m512i)v); }
-INLINE Words words(Shorts v) { return (Words)_mm512_cvtepu16_epi32((__m256i)v); }
+INLINE Words words(Few v) { return (Words)_mm512_cvtepu16_epi32((__m256i)v); }
+INLINE Few first(Halves v) { return (Few)_mm512_castsi512_si256((__m512i)v); }
+INLINE Few second(Halves v) { return (Few)_mm512_extracti64x4_epi64((__m512i)v, 1); }
+INLINE Halves both(Few v, Few w) { return (Halves)_mm512_inserti64x4(_mm512_castsi256_si512((__m256i)v), (__m256i)w, 1); }
 #else
-INLINE Vec floats(Halves v) { return __builtin_convertvector(v, Vec); }
-INLINE Halves halves(Vec v) { return __builtin_convertvector(v, Halves); }
+INLINE Vec floats(Few v) { return __builtin_convertvector(v, Vec); }
+INLINE Few few(Vec v) { return __builtin_convertvector(v, Few); }
 INLINE Shorts shorts(Words v) { return __builtin_convertvector(v, Shorts); }
-INLINE Words words(Shorts v) { return __builtin_convertvector(v, Words); }
+INLINE Words words(Few v) { return __builtin_convertvector((Shorts)v, Words); }
+INLINE Few first(Halves v) {
+    Few made;
+    std::memcpy(&made, &v, sizeof made);
+    return made;
+}
+INLINE Few second(Halves v) {
+    Few made;
+    std::memcpy(&made, reinterpret_cast<const char*>(&v) + sizeof made, sizeof made);
+    return made;
+}
+INLINE Halves both(Few v, Few w) {
+    Halves made;
+    std::memcpy(&made, &v, sizeof v);
+    std::memcpy(reinterpret_cast<char*>(&made) + sizeof v, &w, sizeof w);
+    return made;
+}
 #endif
 
-INLINE Vec load(const Half* p) { return floats(*reinterpret_cast<const LooseHalves*>(p)); }
-INLINE void store(Half* p, Vec v) { *reinterpret_cast<LooseHalves*>(p) = halves(v); }
+INLINE Halves load(const Half* p) { return *reinterpret_cast<const LooseHalves*>(p); }
+INLINE void store(Half* p, Halves v) { *reinterpret_cast<LooseHalves*>(p) = v; }
 
-INLINE Pairs places(const Half* p) { return *reinterpret_cast<const LoosePairs*>(p); }
-INLINE Pairs place(const Half* p) {
-    std::uint32_t both;
-    std::memcpy(&both, p, sizeof both);
-    return (Pairs)(Words{} + both);
+INLINE Halves places(const Half* p) { return load(p); }
+INLINE Halves place(const Half* p) {
+    std::uint32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return (Halves)(Words{} + pair);
 }
 
-INLINE void store_sum(Half* p, Pairs sum) {
-    const Pairs turned = (Pairs)((Words)sum >> 16 | (Words)sum << 16);
-    *reinterpret_cast<LooseHalves*>(p) = (Halves)shorts((Words)(sum + turned));
+// The sums of both parts: as floats, or P vectors' beside each other.
+INLINE Vec wide(Halves sum) { return floats((Few)shorts((Words)sum)) + floats((Few)shorts((Words)sum >> 16)); }
+INLINE Few narrow(Halves sum) { return (Few)shorts((Words)(sum + (Halves)((Words)sum >> 16 | (Words)sum << 16))); }
+template <int P>
+INLINE void store_sums(Half* p, Index, const Halves* sums) {
+    if constexpr (P == 2)
+        store(p, both(narrow(sums[0]), narrow(sums[1])));
+    else
+        *reinterpret_cast<LooseFew*>(p) = narrow(sums[0]);
 }
-INLINE Vec wide(Pairs sum) { return floats((Halves)shorts((Words)sum)) + floats((Halves)shorts((Words)sum >> 16)); }
-INLINE void store_pair(Half* p, Vec v, Vec w) {
-    *reinterpret_cast<LoosePairs*>(p) = (Pairs)(words((Shorts)halves(v)) | words((Shorts)halves(w)) << 16);
-}
+
+// Each number beside its like.
+INLINE Halves pairs(Few v, Few w) { return (Halves)(words(v) | words(w) << 16); }
+INLINE void store_pair(Half* p, Vec v, Vec w) { store(p, pairs(few(v), few(w))); }
+
+// Two vectors of floats as one of halves, multiplied, and back.
+INLINE Halves joined(const Vec* parts, float scale, const Half*) { return both(few(parts[0] * scale), few(parts[1] * scale)); }
+INLINE Vec part(Halves v, int i) { return floats(i ? second(v) : first(v)); }
 
 #endif
 

@@ -230,8 +230,8 @@ struct Piece {
 template <class Family, template <int, int> class Of, bool pooled, int TOGETHER, class Number>
 void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, const float* zeros, Number* to, Index slab,
                Index lane, bool far = false) {
-    constexpr int LARGE = Family::LARGE;
-    const Index whole = x.c / L, rest = x.c % L, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
+    constexpr int LARGE = Family::LARGE, PARTS = PAIR<Number>;
+    const Index whole = x.c / WIDE<Number>, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
     const Choices choices;
     block.sizes(range, [&](auto high, auto wide, Index from, Index end) {
         using Rows = Of<LARGE, high>;
@@ -247,42 +247,57 @@ void transform(const Maps& x, const Block<Family>& block, Range range, Index pad
         for (Index t = from; t < end; t += TOGETHER) {
             const auto pieces = next;
             if (t + TOGETHER < end) find(t + TOGETHER);
-            Number* out = to + t * L;
-            Vec first[TOGETHER > 1 ? Rows::rows : 1][Columns::rows];
-            auto group = [&](int which, Index g, auto count, auto&& done) IN_PLACE {
-                both_sides<Rows, Columns>(
-                    [&](int i, int j) IN_PLACE {
-                        __builtin_prefetch(next[which].pixel[i][j] + g * L);
-                        const Vec value = pieces[which].read(i, j, g, count, choices);
-                        return PAIR<Number> > 1 ? value * x.scale : value;
-                    },
-                    done);
-            };
-            auto all = [&](Index g, auto count) IN_PLACE {
-                if constexpr (TOGETHER > 1)
-                    group(0, g, count, [&](int i, int j, Vec v) IN_PLACE { first[i][j] = v; });
-                group(TOGETHER - 1, g, count, [&](int i, int j, Vec v) IN_PLACE {
+            // counts: of the channels of each part of a vector.
+            auto group = [&](Index g, auto&& counts) IN_PLACE {
+                auto one = [&](int which, auto&& done) IN_PLACE {
+                    auto read = [&](int i, int j) IN_PLACE {
+                        Vec parts[PARTS];
+                        each<PARTS>([&](auto p) IN_PLACE {
+                            const Index at = g * PARTS + p, count = counts(p);
+                            __builtin_prefetch(next[which].pixel[i][j] + at * L);
+                            parts[p] = count > 0 ? pieces[which].read(i, j, at, count, choices) : Vec{};
+                        });
+                        return joined(parts, x.scale, to);
+                    };
+                    both_sides<Rows, Columns>(read, done);
+                };
+                auto place = [&](int i, int j, Index at) IN_PLACE {
                     const int f = at_frequency<LARGE, high>(i) * Family::SIDE + at_frequency<LARGE, wide>(j);
-                    Number* to_v = out + f * slab + g * lane;
-                    if constexpr (TOGETHER > 1)
-                        store_pair(to_v, first[i][j], v);
-                    else
+                    return to + f * slab + at * lane;
+                };
+                if constexpr (TOGETHER == 1) {
+                    one(0, [&](int i, int j, auto v) IN_PLACE {
+                        Number* to_v = place(i, j, g) + t * WIDE<Number>;
                         store(to_v, v);
-                    if (far) __builtin_prefetch(to_v + lane, 1);
-                });
+                        if (far) __builtin_prefetch(to_v + lane, 1);
+                    });
+                } else {
+                    decltype(load(to)) before[Rows::rows][Columns::rows];
+                    one(0, [&](int i, int j, auto v) IN_PLACE { before[i][j] = v; });
+                    one(1, [&](int i, int j, auto v) IN_PLACE {
+                        Number* to_v = place(i, j, 2 * g) + t * L;
+                        store(to_v, pairs(first(before[i][j]), first(v)));
+                        store(to_v + lane, pairs(second(before[i][j]), second(v)));
+                        if (far) __builtin_prefetch(to_v + 2 * lane, 1);
+                        if (far) __builtin_prefetch(to_v + 3 * lane, 1);
+                    });
+                }
             };
-            for (Index g = 0; g < whole; g++) all(g, std::integral_constant<Index, L>{});
+            for (Index g = 0; g < whole; g++) group(g, [](int) IN_PLACE { return std::integral_constant<Index, L>{}; });
+            if (x.c % WIDE<Number> == 0) continue;
             // A whole vector may be read where it ends within the maps, though it has channels of the next pixel.
-            Index last = 0;
+            Index last = 0, counts[PARTS];
             for (const auto& piece : pieces) last = std::max(last, piece.last);
-            if (rest) all(whole, (pixels - last) * x.c < (whole + 1) * L ? rest : L);
+            for (Index p = 0, at = whole * PARTS; p < PARTS; p++, at++)
+                counts[p] = x.c <= at * L ? 0 : (pixels - last) * x.c < (at + 1) * L ? x.c - at * L : L;
+            group(whole, [&](int p) IN_PLACE { return counts[p]; });
         }
     });
 }
 
 // Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
-// outside the map. Frequency f of tile t, group g goes to out[f·slab + g·lane + t·L]; of two tiles TOGETHER, each number
-// beside its like. Lanes past the last channel hold anything. far: `out` is not in the core's own cache, and each next
+// outside the map. Frequency f of tile t, group g of WIDE channels goes to to[f·slab + g·lane + t·WIDE]; of two tiles
+// TOGETHER, group g of L to to[f·slab + g·lane + t·L], each number beside its like. Lanes past the last channel hold anything. far: `to` is not in the core's own cache, and each next
 // line is called there before it is written.
 template <template <int, int> class Of, int TOGETHER = 1, class Family, class... Rest>
 void transform(const Maps& x, const Block<Family>& block, Range range, Rest... rest) {

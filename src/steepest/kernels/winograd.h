@@ -98,10 +98,13 @@ constexpr bool paired(int i, bool by_rows) {
     return true;
 }
 
+template <class V>
+using Element = std::decay_t<decltype(std::declval<V>()[0])>;
+
 // sum + c·v with c a constant; the first term starts the sum.
-template <class T, int I, int J, bool first>
-INLINE Vec add(Vec sum, Vec v) {
-    constexpr float c = static_cast<float>(T::at(I, J));
+template <class T, int I, int J, bool first, class V>
+INLINE V add(V sum, V v) {
+    constexpr Element<V> c = static_cast<Element<V>>(T::at(I, J));
     if constexpr (first) return c == 1 ? v : v * c;
     if constexpr (c == 1) return sum + v;
     if constexpr (c == -1) return sum - v;
@@ -109,9 +112,9 @@ INLINE Vec add(Vec sum, Vec v) {
 }
 
 // The terms of row I over columns of one parity (2: all).
-template <class T, int I, int parity>
-INLINE Vec dot(const Vec* in) {
-    Vec sum = {};
+template <class T, int I, int parity, class V>
+INLINE V dot(const V* in) {
+    V sum = {};
     constexpr auto used = [](int j) { return T::at(I, j) != 0 && (parity == 2 || j % 2 == parity); };
     constexpr int start = [used]() {
         for (int j = 0; j < T::columns; j++)
@@ -125,12 +128,12 @@ INLINE Vec dot(const Vec* in) {
 }
 
 // out = T · in, a vector for each number.
-template <class T>
-INLINE void times(const Vec* in, Vec* out) {
+template <class T, class V>
+INLINE void times(const V* in, V* out) {
     if constexpr (paired<T>(1, true)) {
         each<T::rows>([&](auto i) IN_PLACE {
             if constexpr (paired<T>(i, true) && i % 2 == 1) {
-                Vec even = dot<T, i, 0>(in), odd = dot<T, i, 1>(in);
+                V even = dot<T, i, 0>(in), odd = dot<T, i, 1>(in);
                 out[i] = even + odd;
                 out[i + 1] = even - odd;
             } else if constexpr (!(paired<T>(i - 1, true) && i % 2 == 0)) {
@@ -138,7 +141,7 @@ INLINE void times(const Vec* in, Vec* out) {
             }
         });
     } else if constexpr (paired<T>(1, false)) {
-        Vec sums[T::columns], differences[T::columns];
+        V sums[T::columns], differences[T::columns];
         each<T::columns>([&](auto j) IN_PLACE {
             constexpr bool first = paired<T>(j, false) && j % 2 == 1, second = paired<T>(j - 1, false) && j % 2 == 0;
             if constexpr (first) {
@@ -149,7 +152,7 @@ INLINE void times(const Vec* in, Vec* out) {
             }
         });
         each<T::rows>([&](auto i) IN_PLACE {
-            Vec sum = {};
+            V sum = {};
             each<T::columns>([&](auto j) IN_PLACE {
                 constexpr bool second = paired<T>(j - 1, false) && j % 2 == 0;
                 if constexpr (!second && T::at(i, j) != 0)
@@ -165,15 +168,16 @@ INLINE void times(const Vec* in, Vec* out) {
 // out(i, j) = (Rows · in · Columnsᵀ)(i, j); `in` gives a vector, `out` takes one.
 template <class Rows, class Columns, class In, class Out>
 INLINE void both_sides(In&& in, Out&& out) {
-    Vec half[Rows::rows][Columns::columns];
+    using V = decltype(in(0, 0));
+    V half[Rows::rows][Columns::columns];
     for (int j = 0; j < Columns::columns; j++) {
-        Vec column[Rows::columns], done[Rows::rows];
+        V column[Rows::columns], done[Rows::rows];
         each<Rows::columns>([&](auto i) IN_PLACE { column[i] = in(i, j); });
         times<Rows>(column, done);
         each<Rows::rows>([&](auto i) IN_PLACE { half[i][j] = done[i]; });
     }
     for (int i = 0; i < Rows::rows; i++) {
-        Vec done[Columns::rows];
+        V done[Columns::rows];
         times<Columns>(half[i], done);
         each<Columns::rows>([&](auto j) IN_PLACE { out(i, j, done[j]); });
     }
