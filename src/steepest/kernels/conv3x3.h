@@ -147,6 +147,7 @@ void product(const Number* a, Index lane, const Number* b, Index channels, Numbe
     decltype(places(b)) sum[R][P] = {};
     for (; channels > 0; channels -= WIDE<Number>, a += lane) {
         const int count = static_cast<int>(std::min<Index>(channels, WIDE<Number>)) / TWO;
+        each<R>([&](auto r) IN_PLACE { __builtin_prefetch(a + (R + r) * WIDE<Number>); });
 #pragma GCC unroll 2
         for (int i = 0; i < count; i++, b += P * L * TWO, ahead += step) {
             decltype(places(b)) right[P];
@@ -210,6 +211,7 @@ struct Outputs {
     std::uint8_t* which = nullptr;
     bool added = false;  // of pieces that overlap: to be added to what is there
     float scale = 1;     // by which products of halves are multiplied
+    bool past = false;   // written past the caches
 
     Index step() const { return pooled ? 2 : 1; }
     // A pixel written, which lies within the maps or not.
@@ -219,11 +221,13 @@ struct Outputs {
     INLINE void write(Index at, Vec value, Index group) const {
         const Index lanes = std::min<Index>(L, k - group * L);
         if (bias) value += load_first(bias + group * L, lanes);
+        if (past) return stream(data + at, value);
         if (adding) value += lanes == L ? load(data + at) : load_few(data + at, lanes);
         lanes == L ? store(data + at, value) : store_first(data + at, value, lanes);
     }
 
     void call_into_cache(Index map, Index top, Index left, Index size, Index from, Index to) const {
+        if (past) return;
         const Index s = step();
         for (Index i = std::max<Index>(0, top / s); i < std::min((top + size) / s, h / s); i++)
             for (Index j = std::max<Index>(0, left / s); j < std::min((left + size) / s, w / s); j++)
@@ -304,6 +308,7 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
     if (!u) return 1;
     Number* scratches = u + F * u_slab;
     y.scale = 1 / (x.scale * w.scale);
+    y.past = !y.added && streams(y.data, x.n * (y.h / y.step()) * (y.w / y.step()) * y.k, y.k);
     auto used = [&](int f) {
         return (tiles.rows.longs || Family::shared(f / SIDE)) && (tiles.columns.longs || Family::shared(f % SIDE));
     };

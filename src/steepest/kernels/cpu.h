@@ -11,6 +11,9 @@
 #include <thread>
 #include <utility>
 #include <vector>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 namespace steepest {
 
@@ -66,6 +69,32 @@ INLINE Vec load_first(const float* p, Index count) {
 // The same, for a place where it is seldom needed.
 [[maybe_unused]] __attribute__((noinline)) Vec load_few(const float* p, Index count) { return load_first(p, count); }
 
+// ---- Writing past the caches what is too large to stay there: a line that is written whole need not be read first.
+
+constexpr Index LINE = 64;  // bytes that a cache moves at once
+
+// Whether `count` numbers from p on, in rows of `row`, are written so: each vector is a line, and they are many.
+INLINE bool streams(const float* p, Index count, Index row) {
+    constexpr Index many = Index(4) << 20;
+    return L * sizeof(float) == LINE && reinterpret_cast<std::uintptr_t>(p) % LINE == 0 && row % L == 0 &&
+           count * Index(sizeof(float)) > many;
+}
+
+INLINE void stream(float* p, Vec v) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)v);
+#else
+    store(p, v);
+#endif
+}
+
+// What has been streamed is there for other threads.
+INLINE void streamed() {
+#if defined(__AVX512F__)
+    _mm_sfence();
+#endif
+}
+
 // ---- Loops whose index is a constant in the body.
 
 template <int... I, class F>
@@ -83,7 +112,10 @@ INLINE void each(F&& body) {
 // Calls body(worker) once on each of up to `threads` threads; worker is from 0.
 template <class F>
 void parallel(int threads, F&& body) {
-    if (threads <= 1) return body(0);
+    if (threads <= 1) {
+        body(0);
+        return streamed();
+    }
     struct Team {
         F& body;
         std::atomic<int> worker{0};
@@ -91,6 +123,7 @@ void parallel(int threads, F&& body) {
     auto run = [](void* given) {
         Team& team = *static_cast<Team*>(given);
         team.body(team.worker++);
+        streamed();
     };
     if (steepest::OpenMP start = steepest::openmp.load()) return start(run, &team, static_cast<unsigned>(threads), 0);
     std::vector<std::thread> others;

@@ -41,12 +41,18 @@ typedef Half LooseHalves __attribute__((vector_size(L * sizeof(float)), aligned(
 typedef Half Few __attribute__((vector_size(L * sizeof(Half))));  // as many as a vector has floats
 typedef Half LooseFew __attribute__((vector_size(L * sizeof(Half)), aligned(2), may_alias));
 typedef std::uint16_t Shorts __attribute__((vector_size(L * sizeof(Half))));
+typedef std::uint16_t Shorts2 __attribute__((vector_size(L * sizeof(float))));
 typedef std::uint32_t Words __attribute__((vector_size(L * sizeof(float))));
 
 #if defined(__AVX512FP16__)  // GCC 12 converts numbers one by one, and moves them about in several steps
 INLINE Vec floats(Few v) { return (Vec)_mm512_cvtph_ps((__m256i)v); }
 INLINE Few few(Vec v) { return (Few)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE Shorts shorts(Words v) { return (Shorts)_mm512_cvtepi32_epi16((__m512i)v); }
+INLINE Halves shorts(Words v, Words w) {
+    Shorts2 every;
+    for (int i = 0; i < 2 * L; i++) every[i] = static_cast<std::uint16_t>(2 * i);
+    return (Halves)_mm512_permutex2var_epi16((__m512i)v, (__m512i)every, (__m512i)w);
+}
 INLINE Words words(Few v) { return (Words)_mm512_cvtepu16_epi32((__m256i)v); }
 INLINE Few first(Halves v) { return (Few)_mm512_castsi512_si256((__m512i)v); }
 INLINE Few second(Halves v) { return (Few)_mm512_extracti64x4_epi64((__m512i)v, 1); }
@@ -72,6 +78,7 @@ INLINE Halves both(Few v, Few w) {
     std::memcpy(reinterpret_cast<char*>(&made) + sizeof v, &w, sizeof w);
     return made;
 }
+INLINE Halves shorts(Words v, Words w) { return both((Few)shorts(v), (Few)shorts(w)); }
 #endif
 
 INLINE Halves load(const Half* p) { return *reinterpret_cast<const LooseHalves*>(p); }
@@ -86,13 +93,13 @@ INLINE Halves place(const Half* p) {
 
 // The sums of both parts: as floats, or P vectors' beside each other.
 INLINE Vec wide(Halves sum) { return floats((Few)shorts((Words)sum)) + floats((Few)shorts((Words)sum >> 16)); }
-INLINE Few narrow(Halves sum) { return (Few)shorts((Words)(sum + (Halves)((Words)sum >> 16 | (Words)sum << 16))); }
+INLINE Words added(Halves sum) { return (Words)(sum + (Halves)((Words)sum >> 16 | (Words)sum << 16)); }
 template <int P>
 INLINE void store_sums(Half* p, Index, const Halves* sums) {
     if constexpr (P == 2)
-        store(p, both(narrow(sums[0]), narrow(sums[1])));
+        store(p, shorts(added(sums[0]), added(sums[1])));
     else
-        *reinterpret_cast<LooseFew*>(p) = narrow(sums[0]);
+        *reinterpret_cast<LooseFew*>(p) = (Few)shorts(added(sums[0]));
 }
 
 // Each number beside its like.

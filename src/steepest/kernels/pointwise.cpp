@@ -52,6 +52,7 @@ struct Shape {
 
 INLINE Vec load_some(const float* p, Index count) { return count == L ? load(p) : load_first(p, count); }
 INLINE void store_some(float* p, Vec v, Index count) { count == L ? store(p, v) : store_first(p, v, count); }
+INLINE void store_some(float* p, Vec v, Index count, bool past) { past && count == L ? stream(p, v) : store_some(p, v, count); }
 
 // For each block two sums over its periods, of what `terms` gives for a position and its place in the period.
 template <class F>
@@ -129,9 +130,10 @@ struct Normal {
 
 template <class Act>
 void norm(const float* x, float* y, const Shape& s, const Normal& normal, Act act, int threads) {
+    const bool past = streams(y, s.total, L);
     divide(threads, s.jobs, [&](int, Index job) {
         s.vectors(job, [&](Index at, Index v, Index count) IN_PLACE {
-            store_some(y + at, act.value(normal.of(normal.centred(load_some(x + at, count), v), v)), count);
+            store_some(y + at, act.value(normal.of(normal.centred(load_some(x + at, count), v), v)), count, past);
         });
     });
 }

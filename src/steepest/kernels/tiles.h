@@ -11,8 +11,6 @@ namespace {
 
 // ---- Which of four pixels is the largest, from 0 to 3: 2 bits for each channel, each pixel's in words for 16 channels.
 
-constexpr Index LINE = 64;  // bytes that a cache moves at once
-
 constexpr Index choice_bytes(Index channels) { return up(channels, 16) * 4; }
 
 typedef std::int32_t Choice __attribute__((vector_size(L * sizeof(std::int32_t))));
