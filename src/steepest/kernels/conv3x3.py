@@ -4,6 +4,8 @@ It serves float32 on the CPU with padding 0 or 1, one group, no dilation; for al
 is not to be had, PyTorch's own convolution is called. Maps are best in channels_last, others are copied. Winograd's
 method is off the exact sum by about 1e-6 to 2e-5 of the largest output, where PyTorch's is by about 1e-6, and an
 infinity or nan spreads over its tile (up to 6 pixels further). The same input on as many threads gives the same bits.
+Transforms and products may be of half precision, each tensor scaled by a power of two for it; what goes in and comes
+out is float32.
 
 A max-pool of 2×2 right behind a convolution is computed with it, and what it does not take is not computed at all.
 """
@@ -37,9 +39,9 @@ def conv3x3(
     """x (N, C, H, W), weight (K, C, 3, 3), bias (K,) -> (N, K, H + 2·padding - 2, W + 2·padding - 2).
 
     padding: 0 or 1; without it the maps have at least 3×3 pixels. pool: the largest of each 2×2 pixels of that, with
-    sides half as long, of at least 1. half: with products in half precision, where `halves` says that there are any and C
-    and K are even; an error of 0.2 to 3 % of the mean output then. N may be 0. Differentiable any number of times: what is differentiated again is
-    computed by PyTorch's operators. Raises Mistake for other shapes.
+    sides half as long, of at least 1. half: in half precision, where `halves` has it: the output is then off by 0.2 to
+    3 % of its mean size. N may be 0. Differentiable any number of times: what is differentiated again is computed by
+    PyTorch's operators. Raises Mistake for other shapes.
     """
     _check(x, weight, bias, padding, 2 if pool else 1)
     if 0 in (*x.shape[1:], *weight.shape) or not serves(x, weight, bias):

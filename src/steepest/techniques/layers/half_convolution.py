@@ -1,21 +1,23 @@
-"""Convolutions of 3×3 pixels multiply in half precision while the network is trained on a CPU that has such instructions.
+"""Convolutions of 3×3 pixels compute in half precision while the network is trained on a CPU that has instructions for it.
 
-Formula: Y = Aᵀ [Σ_c round₁₆(s G g Gᵀ) ⊙ round₁₆(t Bᵀ d B)] A / (s t), with d a piece of the input's channel c, g the
-filter, A, B and G the matrices of Winograd's method, and s and t powers of two that bring the mean of weights and input
-far from the smallest and the largest 16-bit number. The sums over the channels are 16-bit too; all that comes before the
-rounding and after the sum is float32. Both gradients are computed in the same way.
+Formula: Y = Aᵀ [Σ_c round₁₆(s G g Gᵀ) ⊙ (Bᵀ round₁₆(t d) B)] A / (s t), with d a piece of the input's channel c, g the
+filter, and A, B and G the matrices of Winograd's method; s and t are powers of two that bring the mean size of weights
+and inputs far from the smallest and the largest 16-bit number. Transforms, products and sums over channels are 16-bit;
+what goes in and comes out is float32. Both gradients are computed in the same way.
 
-Source: P. Micikevicius et al., Mixed Precision Training, 2017, arXiv 1710.03740 (products of half precision in training);
-A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015, arXiv 1509.09308 (Winograd's method). K.
-Jordan's airbench, 2024, arXiv 2404.00498, trains in half precision on its graphics card.
+Source: P. Micikevicius et al., Mixed Precision Training, 2017, arXiv 1710.03740 (half precision in training); A. Lavin,
+S. Gray, 2015, arXiv 1509.09308 (Winograd's method). K. Jordan's airbench, 2024, arXiv 2404.00498, trains in half
+precision on its graphics card.
 
-Differs: no scaled loss, because each tensor is scaled by itself; weights, maps and everything but these products stay
-float32. Where the processor or the compiler has no instructions for it, all stays float32. Evaluation always is.
+Differs: the loss is not scaled, because each tensor is by itself; weights, maps and all other layers stay float32, and
+so does evaluation. Where the processor or the compiler has no such instructions, or a number of channels is odd, the
+convolution is computed in float32.
 
-Helps: on processors with AVX512-FP16 (Intel's since 2023) or the like, where twice as many numbers are multiplied at a
-time: the step is shorter by a quarter to a third. On a graphics card, use mixed_precision.
+Helps: on processors with AVX512-FP16 (Intel's since 2023), which compute twice as many numbers at a time: a training
+step takes a third less. On a graphics card mixed_precision does this.
 
-Hurts: where exact numbers matter: an output is off by 0.5 to 3 % of the mean output, as if by noise.
+Hurts: where exact numbers matter: an output is off by 0.5 to 3 % of the mean output, as if by noise. A number some ten
+thousand times the mean of its tensor becomes infinite.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ CARD = Card()
 
 
 def apply(model: nn.Module) -> nn.Module:
-    """The network with its 3×3 convolutions marked, in place; what computes them goes by it.
+    """The network with its 3×3 convolutions marked by `half_products`, in place; what computes them goes by it.
 
     Raises Mistake where there is none.
     """
