@@ -10,7 +10,7 @@ ours, which read the pool's gradient as it is.
 
 `all convolutions` is all layers together: forward, both gradients, the first layer without its input's gradient. `whole
 network` is a training pass of the whole network, forward and backward, with all of PyTorch's operators and with all of
-our kernels.
+our kernels; "in half precision": our convolutions so, PyTorch's in float32.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from steepest import kernels
 from steepest.kernels import conv3x3
 from steepest.kernels.library import library
 from steepest.models import speedrun
+from steepest.techniques.layers import half_convolution
 from steepest.train.machine import prepare
 
 LAST = torch.channels_last
@@ -136,18 +137,19 @@ def measured(batch: int, rounds: int, width: int) -> list[dict[str, Any]]:
             operations += flops
             for side, figures in timing.figures.items():
                 total.figures[side][:] = [sum(pair) for pair in zip(total.figures[side], figures, strict=True)]
+    whole = {"whole network": False} | ({"whole network in half precision": True} if conv3x3.halves(2, 2) else {})
     return [
         *rows,
         row("all convolutions", "step", total, operations),
-        row("whole network", "step", network(batch, rounds, width), operations),
+        *(row(name, "step", network(batch, rounds, width, half), operations) for name, half in whole.items()),
     ]
 
 
-def network(batch: int, rounds: int, width: int) -> Rounds:
+def network(batch: int, rounds: int, width: int, half: bool) -> Rounds:
     """A training pass of the whole network, with PyTorch's operators and with ours; the first layers rest."""
     theirs = speedrun.build(10, (3, 32, 32), width).to(memory_format=LAST)  # type: ignore[call-overload]
     theirs.whiten.requires_grad_(False)
-    ours = kernels.apply(copy.deepcopy(theirs))
+    ours = kernels.apply(half_convolution.apply(copy.deepcopy(theirs)) if half else copy.deepcopy(theirs))
     images = torch.randn(batch, 3, 32, 32).contiguous(memory_format=LAST)
     targets = torch.arange(batch) % 10
 

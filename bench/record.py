@@ -37,7 +37,8 @@ Figure = tuple[str, dict[str, Any]]
 def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
     """Every ratio, accuracy and number with a unit in what a bench printed, under a name that tells what it is."""
     for row in seen.get("rows", ()):
-        yield from figures({key: value for key, value in row.items() if key != "what"}, row["what"])
+        for name, figure in figures({key: value for key, value in row.items() if key != "what"}, row["what"]):
+            yield name, figure | ({"n": row["n"]} if "n" in row else {})
     for key, value in seen.items():
         told = key.removesuffix("_s").removesuffix("_gb").replace("_", " ")
         name = f"{what}, {told}" if what else told

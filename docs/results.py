@@ -46,7 +46,7 @@ def rows(name: str, record: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         interval = f"{low} to {high} ({figure['interval']})" if low and high else ""
         shared = ("", "") if made else (f"[{record['what']}](records/{name}): ", f"`{record['command']}`")
-        made.append((shared[0] + figure_name, str(shown), interval, str(record["n"]), shared[1]))
+        made.append((shared[0] + figure_name, str(shown), interval, str(figure.get("n", record["n"])), shared[1]))
     return made
 
 

@@ -20,11 +20,15 @@ def test_every_ratio_is_a_figure_with_its_interval():
 def test_times_and_accuracies_are_figures_and_limits_are_not():
     row = {"what": "train", "median_s": 12.5, "limit_s": 20.0, "n": 3, "test_accuracy": [0.9, 1.0]}
     found = dict(figures({"rows": [row]}))
-    assert found["train, median"] == {"value": 12.5, "unit": "s"}
+    assert found["train, median"] == {"value": 12.5, "unit": "s", "n": 3}
     accuracy = found["train, test accuracy"]
     assert (accuracy["value"], accuracy["low"], accuracy["high"]) == (0.95, 0.9, 1.0)
     assert len(found) == 2
-    assert dict(figures({"rows": [row | {"median_s": 0.25}]}))["train, median"] == {"value": 250.0, "unit": "ms"}
+    assert dict(figures({"rows": [row | {"median_s": 0.25}]}))["train, median"] == {
+        "value": 250.0,
+        "unit": "ms",
+        "n": 3,
+    }
 
 
 def test_one_run_has_no_interval():

@@ -1,4 +1,4 @@
-"""Convolutions in half precision: close to the exact sums, whatever the numbers' size, and float32 where they do not serve."""
+"""Convolutions in half precision: close to the exact sums whatever the numbers' size, float32 where they do not serve."""
 
 from __future__ import annotations
 

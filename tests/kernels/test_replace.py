@@ -141,6 +141,17 @@ def test_a_convolution_whose_pool_is_not_alone_or_shown_to_somebody_pools_nothin
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
+def test_a_convolution_whose_forward_somebody_took_over_pools_nothing(counting):
+    """The pool sees another tensor than the convolution's, which does not say that it was pooled."""
+    theirs = pool_net()
+    ours = kernels.apply(copy.deepcopy(theirs))
+    for net in (ours, theirs):
+        net[0].__dict__["forward"] = lambda x, conv=net[0]: type(conv).forward(conv, x).clone()
+    called = counting("max_pool")
+    same(ours, theirs)
+    assert called == ["steepest_pool"]
+
+
 def test_a_pool_passes_on_only_what_was_pooled_for_it():
     ours = kernels.apply(pool_net())
     x = images(2, 16)

@@ -196,13 +196,18 @@ def test_measuring_takes_at_most_about_a_twentieth_of_the_time(passes):
     assert 10 < measured <= 990 / 40 + 2
 
 
-def test_a_longer_last_measurement_moves_the_end_forward(passes):
+def test_each_measurement_moves_the_end_to_leave_the_time_for_the_last(passes):
     clock = Clock(100.0)
-    pace = ByTime(clock, 0.0, 98.0, last=3.0)
-    pace.measured(10.0)
-    assert pace.end_s == 100 - END_S - 30
-    pace.measured(1.0)
-    assert pace.end_s == 100 - END_S - 30
+    pace, fixed = ByTime(clock, 0.0, 50.0, last=3.0), ByTime(clock, 0.0, 50.0)
+    passes(30)
+    assert pace.progress(1) == fixed.progress(1) == 0.6
+    for took_s in (10.0, 1.0):
+        pace.measured(took_s)
+        fixed.measured(took_s)
+        assert pace.end_s == 100 - END_S - 3 * took_s and fixed.end_s == 50
+    assert pace.progress(2) == 0.6, "it waits"
+    passes(60)
+    assert pace.progress(3) == 90 / 96
 
 
 def test_a_resumed_pace_goes_on_with_the_same_budget(passes):

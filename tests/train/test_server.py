@@ -99,6 +99,7 @@ def trained(rank, technique="async_sgd", stop_at=None, **fields):
 
 
 def process_one_worker(rank, place):
+    torch.set_num_threads(1)
     return trained(rank, **EVERYTHING)
 
 
@@ -126,7 +127,16 @@ def process_diverged(rank, place):
     return str(told.value)
 
 
-def test_one_worker_is_the_plain_loop_bit_for_bit(together):
+@pytest.fixture
+def one_thread():
+    """Sums in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_one_worker_is_the_plain_loop_bit_for_bit(together, one_thread):
     """With batch norm's buffers, an average, treated gradients, micro-batches, a schedule that moves the momentum."""
     (reason, steps, weights, finished, points, losses), numbers = together(__file__, "process_one_worker")
     made, watch = built(None, **EVERYTHING), Silent()

@@ -1,5 +1,6 @@
 // A 3×3 stride-1 convolution for CPUs, forward and both gradients, by Winograd's method (A. Lavin, S. Gray, 2015,
-// arXiv 1509.09308), float32, maps as (N, H, W, C).
+// arXiv 1509.09308), maps as (N, H, W, C), float32. What lies between the maps, transformed, is of a Number: float32 too, or
+// half (half.h), with maps and weights scaled by powers of two for it.
 //
 // F(m×m, 3×3) makes m×m outputs of an a×a piece of the input, a = m + 2, with a² products a pair of channels in the
 // place of 9m²: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Summed over input channels, each of the a² frequencies is a product of
@@ -16,8 +17,10 @@
 // A max-pool of 2×2 behind the convolution is part of it: only what the pool takes is computed, the outputs' transform
 // writes the largest, and backward the transforms read the pool's gradient where its choice was.
 //
-// Channels lie in groups of L, the lanes of a vector. V, the transformed input: [frequency][group][tile][L], so that the
-// distance between two tiles of a product's rows is a constant. U, the transformed weights: [frequency][panel][C][2L].
+// Channels lie in groups of WIDE, the numbers of a vector: L floats or 2L halves. V, the transformed input:
+// [frequency][group][tile][WIDE], so that the distance between two tiles of a product's rows is a constant. U, the
+// transformed weights: [frequency][panel][C][2L], of halves [frequency][panel][C/2][2L][2]. For the weights' gradient,
+// where tiles are summed over, both sides are of halves [frequency][group of L][tile/2][L][2].
 // Vectors are the compiler's own (GCC, Clang), so that AVX-512, AVX2, SSE and NEON come from this one source.
 
 #pragma once

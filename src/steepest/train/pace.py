@@ -34,8 +34,8 @@ class ByTime:
     """Over when only what comes after the last step still fits the budget. Progress is time: the schedule ends on time.
 
     begin_s, end_s: readings of the clock between which the steps lie. last: what comes after the last step, as a
-    multiple of one measurement; a measurement that takes longer than was planned moves `end_s` forward. Measured after
-    an epoch, if measuring takes no more than a twentieth of the time since the last.
+    multiple of one measurement, each of which moves `end_s` to leave that much; 0: the end stays. Progress then waits,
+    it never falls. Measured after an epoch, if measuring takes no more than a twentieth of the time since the last.
     """
 
     clock: Clock
@@ -46,10 +46,12 @@ class ByTime:
     _step_s: float = 0.0
     _measured_s: float = 0.0
     _took_s: float = 0.0
+    _progress: float = 0.0
 
     def progress(self, step: int) -> float:
         span = max(1e-9, self.end_s - self.begin_s)
-        return min(max(0.0, (self.clock.elapsed_s - self.begin_s) / span), 1 - 2**-53)
+        self._progress = min(max(self._progress, (self.clock.elapsed_s - self.begin_s) / span), 1 - 2**-53)
+        return self._progress
 
     def over(self, step: int) -> bool:
         now = self.clock.elapsed_s
@@ -64,8 +66,8 @@ class ByTime:
     def measured(self, took_s: float) -> None:
         self._measured_s, self._took_s = self.clock.elapsed_s, took_s
         self._step = -2, 0.0
-        if self.clock.budget_s is not None:
-            self.end_s = min(self.end_s, self.clock.budget_s - END_S - self.last * took_s)
+        if self.last and self.clock.budget_s is not None:
+            self.end_s = self.clock.budget_s - END_S - self.last * took_s
 
     def state(self) -> dict[str, float]:
         """What a resumed run needs to go on with the same budget."""

@@ -49,7 +49,8 @@ def choose(
     enough, probed = max(EPOCHS, STEPS * recipe.batch_size / len(index)), clock.elapsed_s + PROBE * request.time_s
 
     def epochs(width: int | None, resolution: int | None) -> float:
-        return (clock.left_s - END_S) / (probe.train_s(width, resolution) * len(index))
+        """With as much time for an image of the evaluation as for one of training."""
+        return ((clock.left_s - END_S) / probe.train_s(width, resolution) - last) / len(index)
 
     width, resolution = recipe.width, recipe.resolution
     pictures = len(dataset.train.images.shape) == 4
@@ -70,7 +71,7 @@ def choose(
         needed = begin + after + END_S + 2 * recipe.batch_size * probe.train_s(width, resolution)
         raise Mistake(f"{request.time_s:g} s are too short to train at all: this machine needs about {needed:.0f} s")
     if fit > MOST_EPOCHS:
-        end, fit = begin + (end - begin) * MOST_EPOCHS / fit, MOST_EPOCHS
+        end, fit, held_out = begin + (end - begin) * MOST_EPOCHS / fit, MOST_EPOCHS, 0
     chosen = recipe.replace(width=width, resolution=resolution, epochs=round(fit, 2), min_steps=0)
     return chosen, ByTime(clock, begin, end, SPARE * last / max(1, held_out) if held_out else 0.0)
 
@@ -100,7 +101,7 @@ class Probe:
         return self.trained[width, resolution]
 
     def infer_s(self, width: int | None, resolution: int | None) -> float:
-        """To evaluate, with the recipe's inference technique."""
+        """To evaluate, with the recipe's inference technique; at most, for an untrained network is sure of nothing."""
         model, images = self._network(width, resolution, EVALUATE)
         prepare, infer = inference(uses(self.recipe, "inference"))
         finished = prepare(model.eval())

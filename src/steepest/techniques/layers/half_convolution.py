@@ -1,4 +1,4 @@
-"""Convolutions of 3×3 pixels compute in half precision while the network is trained on a CPU that has instructions for it.
+"""Convolutions of 3×3 pixels compute in half precision while a network is trained on a CPU with instructions for it.
 
 Formula: Y = Aᵀ [Σ_c round₁₆(s G g Gᵀ) ⊙ (Bᵀ round₁₆(t d) B)] A / (s t), with d a piece of the input's channel c, g the
 filter, and A, B and G the matrices of Winograd's method; s and t are powers of two that bring the mean size of weights
