@@ -5,8 +5,8 @@
 A figure is the images per second of one training step on 2000 images of 3×32×32, each side in a process of its own,
 one at work at a time. The rounds are spread over the whole training, from the first layer's bias still learning to its
 rest. Ours is `steepest.train.loop.step` with the recipe speedrun94, its augmentation included: "steepest" with the
-port's network, as published, in float32, "speedrun94" as the recipe ships, with another network and, where the processor
-has it, half precision in its convolutions. The port's step
+port's network, as published, in float32, "speedrun94" as the recipe ships, with another network and, where the
+processor has it, half precision in its convolutions. The port's step
 (plain_port.py) leaves out its augmentation, which it makes an epoch at a time. "eased" is `--every-easy-fix`.
 """
 

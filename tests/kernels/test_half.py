@@ -1,4 +1,4 @@
-"""Convolutions in half precision: close to the exact sums whatever the numbers' size, float32 where they do not serve."""
+"""Convolutions in half precision: close to the exact sums whatever the numbers' size, float32 elsewhere."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from steepest import kernels
 from steepest.kernels import conv3x3 as room
 from steepest.kernels import library, max_pool, plain
 from steepest.kernels.conv3x3 import conv3x3, halves
+from steepest.techniques.layers import half_convolution
 
 LAST = torch.channels_last
 BOUND = 0.04
@@ -53,8 +54,9 @@ def error(ours, exact):
     return off / size if size else off
 
 
-def errors(x, weight, dy, padding, tile=0):
+def errors(tensors, padding, tile=0):
     """Of the output and both gradients, then of the same with a pool behind it."""
+    x, weight, dy = tensors
     found = []
     for pool in (False, True):
         exact = plain.conv3x3(x, weight, None, padding)
@@ -78,14 +80,14 @@ def errors(x, weight, dy, padding, tile=0):
 def test_every_size_of_map_and_tile(padding, tile):
     for side in (*range(4, 17), 31):
         for h, w in ((side, side), (4 + side % 5, side)):
-            assert max(errors(*tensors(3, 6, 10, h, w, padding), padding, tile)) < BOUND
+            assert max(errors(tensors(3, 6, 10, h, w, padding), padding, tile)) < BOUND
 
 
 @has_halves
 @pytest.mark.parametrize("shape", [(3, 24, 64, 31, 1), (5, 64, 64, 15, 1), (2, 64, 256, 15, 0), (9, 256, 256, 6, 1)])
 def test_the_layers_of_the_speed_record(shape):
-    *sizes, side, padding = shape
-    assert max(errors(*tensors(*sizes, side, side, padding), padding)) < BOUND
+    n, c, k, side, padding = shape
+    assert max(errors(tensors(n, c, k, side, side, padding), padding)) < BOUND
 
 
 @has_halves
@@ -100,7 +102,7 @@ def test_the_layers_of_the_speed_record(shape):
     seed=st.integers(0, 99),
 )
 def test_any_shape_is_within_the_bound(n, c, k, h, w, padding, seed):
-    assert max(errors(*tensors(n, 2 * c, 2 * k, h, w, padding, seed), padding)) < BOUND
+    assert max(errors(tensors(n, 2 * c, 2 * k, h, w, padding, seed), padding)) < BOUND
 
 
 @has_halves
@@ -108,7 +110,7 @@ def test_any_shape_is_within_the_bound(n, c, k, h, w, padding, seed):
 def test_numbers_of_any_size_are_as_exact(sizes):
     """Far outside the range of a half, and where a power of two is not."""
     x, weight, dy = (one * size for one, size in zip(tensors(4, 16, 16, 12, 12), sizes, strict=True))
-    assert max(errors(x, weight, dy, 1)) < BOUND
+    assert max(errors((x, weight, dy), 1)) < BOUND
 
 
 @has_halves
@@ -116,14 +118,14 @@ def test_one_image_a_thousand_times_as_bright_as_the_others_does_not_overflow():
     x, weight, dy = tensors(40, 16, 16, 12, 12)
     x[17] *= 1000
     dy[3] *= 1000
-    assert max(errors(x, weight, dy, 1)) < BOUND
+    assert max(errors((x, weight, dy), 1)) < BOUND
 
 
 @has_halves
 def test_nothing_gives_nothing_and_a_nan_stays_one():
     x, weight, dy = tensors(2, 4, 6, 8, 8)
     for zeros in ((x * 0, weight, dy), (x, weight * 0, dy * 0)):
-        assert max(errors(*zeros, 1)) < BOUND
+        assert max(errors(zeros, 1)) < BOUND
     assert room._forward(x[:0], weight, None, 1, half=True)[0].shape == (0, 6, 8, 8)
     assert not room._weight_gradient(x[:0], dy[:0], weight.shape, weight.stride(), 1, half=True).any()
     x[1, 2, 3, 3] = float("nan")
@@ -163,10 +165,7 @@ def network():
 
 
 def marked(net):
-    for one in net:
-        if isinstance(one, nn.Conv2d):
-            one.half_products = True
-    return kernels.apply(net)
+    return kernels.apply(half_convolution.apply(net))
 
 
 def test_marked_convolutions_of_even_channels_multiply_so_while_they_are_trained(counted):

@@ -42,7 +42,7 @@ def watched() -> bool:
 
 
 def has_hooks(*modules: nn.Module) -> bool:
-    """Whether anybody looks at what goes into or comes out of one of these modules, or stands in its forward's place."""
+    """Whether anybody looks at what goes into or comes out of one of these modules, or does it in its place."""
     kinds = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
     everywhere = any(getattr(hooked, f"_global{kind}") for kind in kinds)
     return everywhere or any("forward" in vars(one) or any(getattr(one, kind) for kind in kinds) for one in modules)
