@@ -41,7 +41,7 @@ typedef Half LooseHalves __attribute__((vector_size(L * sizeof(float)), aligned(
 typedef Half Few __attribute__((vector_size(L * sizeof(Half))));  // as many as a vector has floats
 typedef Half LooseFew __attribute__((vector_size(L * sizeof(Half)), aligned(2), may_alias));
 typedef std::uint16_t Shorts __attribute__((vector_size(L * sizeof(Half))));
-typedef std::uint16_t Shorts2 __attribute__((vector_size(L * sizeof(float))));
+typedef std::uint16_t AllShorts __attribute__((vector_size(L * sizeof(float))));
 typedef std::uint32_t Words __attribute__((vector_size(L * sizeof(float))));
 
 #if defined(__AVX512FP16__)  // GCC 12 converts numbers one by one, and moves them about in several steps
@@ -49,7 +49,7 @@ INLINE Vec floats(Few v) { return (Vec)_mm512_cvtph_ps((__m256i)v); }
 INLINE Few few(Vec v) { return (Few)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE Shorts shorts(Words v) { return (Shorts)_mm512_cvtepi32_epi16((__m512i)v); }
 INLINE Halves shorts(Words v, Words w) {
-    Shorts2 every;
+    AllShorts every;
     for (int i = 0; i < 2 * L; i++) every[i] = static_cast<std::uint16_t>(2 * i);
     return (Halves)_mm512_permutex2var_epi16((__m512i)v, (__m512i)every, (__m512i)w);
 }
