@@ -13,6 +13,14 @@ def seeded():
 
 
 @pytest.fixture
+def threads():
+    """Sets the number of threads; the old one is put back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def counting(monkeypatch):
     """Of modules of kernels, the names of the compiled functions that they call from now on."""
 

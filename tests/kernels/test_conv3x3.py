@@ -26,14 +26,6 @@ pytestmark = pytest.mark.skipif(library.library() is None, reason="no compiled c
 
 
 @pytest.fixture
-def threads():
-    """Sets the number of threads; the old one is put back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def counted(counting):
     """The names of the compiled functions called."""
     return counting("conv3x3")

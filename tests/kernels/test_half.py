@@ -31,14 +31,6 @@ def counted(counting):
     return counting("conv3x3")
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of threads; the old one is put back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def tensors(n, c, k, h, w, padding=1, seed=0):
     """x, not centred, as behind an activation; weight, and a gradient of the output."""
     generator = torch.Generator().manual_seed(seed)

@@ -57,7 +57,7 @@ def test_of_two_processes_one_builds_a_whole_library_and_says_so_before_while_th
     both = [started(hurry + slow + USE, tmp_path) for _ in range(2)]
     outs, told = zip(*map(ended, both), strict=True)
     assert outs == (f"True {SUM}",) * 2
-    assert sorted(told) == ["", "compiling the kernels for this processor, once: it takes up to half a minute"]
+    assert sorted(told) == ["", "compiling the kernels for this processor, once: it takes up to a minute"]
     (made,) = (tmp_path / "steepest" / "kernels").iterdir()
     assert made.suffix == ".so"
     assert ended(started("import pathlib, sys; pathlib.Path.replace = None;" + hurry + USE, tmp_path)) == (

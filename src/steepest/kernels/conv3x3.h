@@ -201,8 +201,9 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
 // of weights 1. Some hundred pixels and thousand weights are looked at.
 template <class Number>
 Maps scaled(Maps x) {
+    if (PAIR<Number> == 1) return x;
     const Index step = x.which ? 2 : 1, pixels = x.n * (x.h / step) * (x.w / step);
-    if (PAIR<Number> > 1) x.scale = scale_to(1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
+    x.scale = scale_to(1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
     return x;
 }
 

@@ -77,7 +77,7 @@ def built(folder: Path | None = None) -> ctypes.CDLL:
     with _alone(folder):
         if found := _kept(compiler, folder):  # another process built it meanwhile
             return found
-        print("compiling the kernels for this processor, once: it takes up to half a minute", file=sys.stderr)
+        print("compiling the kernels for this processor, once: it takes up to a minute", file=sys.stderr)
         for target in TARGETS:
             path = _path(compiler, target, folder)
             if not (tail := _compile(compiler, target, path)):

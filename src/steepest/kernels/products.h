@@ -166,7 +166,8 @@ INLINE void grad_product(const Number* v, const Number* z, Index z_lane, Index t
     const auto each_sum = [&](auto&& body) IN_PLACE {
         each<R>([&](auto r) IN_PLACE { each<P>([&](auto p) IN_PLACE { body(sum[r][p], d + p * d_lane + r * L); }); });
     };
-    if (TWO == 1 && !first) each_sum([](auto& one, float* p) IN_PLACE { if constexpr (TWO == 1) one = load(p); });
+    if constexpr (TWO == 1)
+        if (!first) each_sum([](Vec& one, float* p) IN_PLACE { one = load(p); });
     for (Index t = 0; t < tiles; t += TWO, v += TWO * L, z += TWO * L) {
         decltype(places(z)) right[P];
         each<P>([&](auto p) IN_PLACE { right[p] = places(z + p * z_lane); });

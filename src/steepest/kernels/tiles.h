@@ -295,8 +295,8 @@ void transform(const Maps& x, const Block<Family>& block, Range range, Index pad
 
 // Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
 // outside the map. Frequency f of tile t, group g of WIDE channels goes to to[f·slab + g·lane + t·WIDE]; of two tiles
-// TOGETHER, group g of L to to[f·slab + g·lane + t·L], each number beside its like. Lanes past the last channel hold anything. far: `to` is not in the core's own cache, and each next
-// line is called there before it is written.
+// TOGETHER, group g of L to to[f·slab + g·lane + t·L], each number beside its like. Lanes past the last channel hold
+// anything. far: `to` is not in the core's own cache, and each next line is called there before it is written.
 template <template <int, int> class Of, int TOGETHER = 1, class Family, class... Rest>
 void transform(const Maps& x, const Block<Family>& block, Range range, Rest... rest) {
     x.which ? transform<Family, Of, true, TOGETHER>(x, block, range, rest...)
