@@ -97,7 +97,8 @@ def test_what_the_data_leave_out_anyway_is_not_measured(tmp_path):
     study = asked(tmp_path)
     _, kept, idle = measurable(study, changes(study.recipe, (), (), pairs=False))
     names = [change.name for change in kept]
-    assert names == ["pad_crop", "whitening_init", "label_smoothing", "momentum", "weight_decay", "schedule"]
+    layers = ["whitening_init", "half_convolution"]
+    assert names == ["pad_crop", *layers, "label_smoothing", "momentum", "weight_decay", "schedule"]
     why = "a mirrored image of digits is another sign"
     assert idle == [{"left_out": name, "why": why} for name in ("alternating_flip", "tta")]
 

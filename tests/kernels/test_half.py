@@ -114,6 +114,29 @@ def test_one_image_a_thousand_times_as_bright_as_the_others_does_not_overflow():
 
 
 @has_halves
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("side", [8, 12, 31])
+def test_where_a_number_is_too_large_for_halves_float32_serves(counted, pool, side):
+    x, weight, dy = tensors(40, 34, 18, side, side)
+    y = room._forward(x, weight, None, 1, pool=pool)[0]
+    dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
+    x[5, 33, side - 2, 1] = dy[5, 17, 2, -1] = 1e8  # not among the pixels that the scale is taken from
+
+    def all_three(half):
+        counted.clear()
+        y, which = room._forward(x, weight, None, 1, pool=pool, chosen=True, half=half)
+        dx = room._input_gradient(dy, weight, x.shape, 1, which, half=half)
+        dw = room._weight_gradient(x, dy, weight.shape, weight.stride(), 1, which, half=half)
+        return y, dx, dw
+
+    ours = all_three(True)
+    assert counted == [
+        f"steepest_{kind}{one}" for one in ("conv", "input_gradient", "weight_gradient") for kind in ("half_", "")
+    ]
+    assert all(torch.equal(one, exact) for one, exact in zip(ours, all_three(False), strict=True))
+
+
+@has_halves
 def test_nothing_gives_nothing_and_a_nan_stays_one():
     x, weight, dy = tensors(2, 4, 6, 8, 8)
     for zeros in ((x * 0, weight, dy), (x, weight * 0, dy * 0)):

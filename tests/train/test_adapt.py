@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from steepest import data as data_room
+from steepest import models
 from steepest.data.dataset import Dataset, Split, stratified
 from steepest.mistake import Mistake
 from steepest.recipe import Recipe, Use
@@ -124,3 +127,13 @@ def test_whitening_is_left_out_of_a_network_that_has_no_layer_for_it():
     recipe, notes = fitted(pictures(1000), model="lab_cnn")
     assert "whitening_init" not in names(recipe)
     assert "left out whitening_init" in notes[0]
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_half_precision_is_left_out_of_the_networks_without_a_convolution_that_has_it(name):
+    with torch.device("meta"):
+        network = models.build(name, classes=3, shape=(3, 32, 32))
+    has = any(isinstance(one, nn.Conv2d) and one.kernel_size == (3, 3) for one in network.modules())
+    recipe, notes = fitted(pictures(1000, size=32), model=name)
+    assert ("half_convolution" in names(recipe)) == has
+    assert has or f"left out half_convolution: {name} has no 3×3 convolution" in notes

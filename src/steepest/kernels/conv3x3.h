@@ -33,6 +33,7 @@ namespace {
 // ---- The passes.
 
 constexpr Index CACHE = Index(1) << 20;  // bytes that a thread's block may fill: of a second-level cache
+constexpr int OVERFLOW = 2;                     // what is given where halves did not suffice
 constexpr Index GROUPS = 64 / L;         // of channels that are in work at once
 
 // What a pass writes: maps (N, h, w, K), or the largest of each 2×2 of their pixels and, unless null, which of them it is.
@@ -68,29 +69,34 @@ struct Outputs {
     }
 
     // Transforms one tile's products, of the groups of outputs from `group` on that a vector has; its first pixel is (top, left).
+    // Gives 0s if what was made of halves is finite.
     template <class Rows, class Columns, class In>
-    INLINE void transform(Index map, Index top, Index left, Index group, In&& in) const {
+    INLINE Vec transform(Index map, Index top, Index left, Index group, In&& in) const {
         constexpr int PARTS = PAIR<Element<decltype(in(0, 0))>>;
+        Vec lost = {};
         const auto each_pixel = [&](auto adding) IN_PLACE {
             const Index first = at(map, top, left) * k;
             both_sides<Rows, Columns>(in, [&](int i, int j, auto value) IN_PLACE {
                 if (std::size_t(top + i) >= std::size_t(h) || std::size_t(left + j) >= std::size_t(w)) return;
                 each<PARTS>([&](auto p) IN_PLACE {
                     const Index one = group + p;
+                    if (one * L >= k) return;
                     const Vec found = PARTS > 1 ? part(value, p) * scale : part(value, p);
-                    if (one * L < k) write<adding>(first + (i * w + j) * k + one * L, found, one);
+                    if (PARTS > 1) lost += found * 0;
+                    write<adding>(first + (i * w + j) * k + one * L, found, one);
                 });
             });
         };
         if constexpr (Rows::rows == Rows::columns) {  // pieces of an input's gradient
             added ? each_pixel(std::true_type{}) : each_pixel(std::false_type{});
         } else {
-            pooled ? largest<Rows, Columns>(map, top, left, group, in) : each_pixel(std::false_type{});
+            pooled ? largest<Rows, Columns>(map, top, left, group, lost, in) : each_pixel(std::false_type{});
         }
+        return lost;
     }
 
     template <class Rows, class Columns, class In>
-    INLINE void largest(Index map, Index top, Index left, Index group, In&& in) const {
+    INLINE void largest(Index map, Index top, Index left, Index group, Vec& lost, In&& in) const {
         using V = decltype(in(0, 0));
         constexpr int PARTS = PAIR<Element<V>>;
         V all[Rows::rows][Columns::rows];
@@ -102,8 +108,10 @@ struct Outputs {
                     if (here * L >= k) return;
                     Vec best = part(all[i][j], p);
                     Choice choice = {};
+                    if (PARTS > 1) lost += best * 0;
                     for (int one = 1; one < 4; one++) {
                         const Vec next = part(all[i + one / 2][j + one % 2], p);
+                        if (PARTS > 1) lost += next * 0;
                         const Choice larger = (next > best) | (next != next);  // nan is the largest
                         best = larger ? next : best;
                         choice = larger ? bits(one) : choice;
@@ -116,7 +124,7 @@ struct Outputs {
 };
 
 // Transforms x by In, multiplies by the weights, and transforms to y by Out, whose tiles start `before` pixels above and
-// left of theirs.
+// left of theirs. Gives 0, 1 for want of memory, or OVERFLOW where a product of halves, or a sum, is not finite.
 template <class Number, template <int, int> class In, template <int, int> class Out, class Family>
 int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
     constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
@@ -150,7 +158,9 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
         const Index from = job % parts * PART;
         pack<Family>(w, job / parts * 2, from, std::min(from + PART, w.c), used, u, u_slab);
     });
+    std::atomic<int> status{0};
     divide_ahead(threads, up(tiles.count, block), [&](int worker, Index job, Index after) {
+        Vec lost = {};
         Number *v = scratches + worker * scratch, *m = v + F * v_slab;
         const Index count = std::min(block, tiles.count - job * block);
         const Block here(tiles, job * block, job * block + count);
@@ -186,15 +196,16 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
                     const auto [map, row, column] = here.tiles[t];
                     for (Index g = start; g < stop; g += PARTS) {
                         const Number* from_m = m + (g - start) / PARTS * lane + t * WIDTH;
-                        y.transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
+                        lost += y.transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
                             return load(from_m + (at_frequency<LARGE, high>(i) * SIDE + at_frequency<LARGE, wide>(j)) * m_slab);
                         });
                     }
                 }
             });
         }
+        if (!finite(lost)) status = OVERFLOW;
     });
-    return 0;
+    return status;
 }
 
 // With the scales that leave products of halves far from the largest half, and the smallest: of maps a mean size of 1/128,
@@ -294,7 +305,9 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
         }
     };
     shared ? sum(0, threads) : divide(threads, parts, [&](int, Index part) { sum(part, 1); });
+    std::atomic<int> status{0};
     divide(threads, ins * outs, [&](int, Index job) {
+        Vec lost = {};
         const Index in = job / outs, g = job % outs;
         const Index lanes = std::min<Index>(L, dy.c - g * L), channels = std::min<Index>(L, x.c - in * L);
         const float* d = sums + g * d_lane + in * L * L;
@@ -308,15 +321,19 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
                     for (Index part = 1; part < parts; part++) sum += load(p + part * F * d_slab);
                     return TWO == 1 ? sum : sum * scale;
                 },
-                [&](int i, int j, Vec value) IN_PLACE { store(taps[i][j][c], value); });
+                [&](int i, int j, Vec value) IN_PLACE {
+                    if (TWO > 1) lost += value * 0;
+                    store(taps[i][j][c], value);
+                });
         for (Index l = 0; l < lanes; l++)
             for (int i = 0; i < 3; i++)
                 for (int j = 0; j < 3; j++) {
                     float* p = dw.data + (g * L + l) * dw.per_k + in * L * dw.per_c + dw.at(i, j);
                     for (Index c = 0; c < channels; c++) p[c * dw.per_c] = taps[i][j][c][l];
                 }
+        if (!finite(lost)) status = OVERFLOW;
     });
-    return 0;
+    return status;
 }
 
 // ---- The three as they are called: of maps and weights at their addresses.

@@ -208,7 +208,7 @@ def _forward(
     y = torch.empty((n, k, *sides), dtype=x.dtype, memory_format=LAST)
     which = torch.empty((n, *sides, -(-k // 16)), dtype=torch.int32) if pool and chosen else None
     bias = None if bias is None else bias.contiguous()
-    call(_name("conv", half), x, weight, bias, y, which, n, h, w, c, k, _four(weight.stride()), padding, pool, tile)
+    _call("conv", half, x, weight, bias, y, which, n, h, w, c, k, _four(weight.stride()), padding, pool, tile)
     return y, which
 
 
@@ -225,7 +225,7 @@ def _input_gradient(
     n, c, h, w = shape
     dx = torch.empty(shape, dtype=dy.dtype, memory_format=LAST)
     k = weight.shape[0]
-    call(_name("input_gradient", half), dy, which, weight, dx, n, h, w, c, k, _four(weight.stride()), padding, tile)
+    _call("input_gradient", half, dy, which, weight, dx, n, h, w, c, k, _four(weight.stride()), padding, tile)
     return dx
 
 
@@ -242,12 +242,14 @@ def _weight_gradient(
     x, dy = x.contiguous(memory_format=LAST), dy.contiguous(memory_format=LAST)
     n, c, h, w = x.shape
     dw = torch.empty(shape, dtype=x.dtype, memory_format=LAST if strides[1] == 1 else torch.contiguous_format)
-    call(_name("weight_gradient", half), x, dy, which, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
+    _call("weight_gradient", half, x, dy, which, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
     return dw
 
 
-def _name(function: str, half: bool) -> str:
-    return f"steepest_{'half_' if half else ''}{function}"
+def _call(function: str, half: bool, *given: Any) -> None:
+    """In half precision where that is wanted and suffices for the numbers, else in float32."""
+    if not (half and call(f"steepest_half_{function}", *given)):
+        call(f"steepest_{function}", *given)
 
 
 def _unpacked(which: torch.Tensor, channels: int) -> torch.Tensor:

@@ -1,4 +1,5 @@
-// The same functions with their products of halves, where the processor has them. C and K are even.
+// The same functions with their products of halves, where the processor has them. C and K are even. They
+// give 2 where a product, or a sum, is larger than any half: what was written is then of no use.
 
 #include "conv3x3.h"
 

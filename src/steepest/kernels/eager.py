@@ -58,11 +58,16 @@ def learns(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
 
 
-def call(name: str, *given: Any) -> None:
-    """Calls a compiled function: tensors by their address, None as no address; the number of threads comes last."""
+def call(name: str, *given: Any) -> bool:
+    """Calls a compiled function: tensors by their address, None as no address; the number of threads comes last.
+
+    Whether it did its work: one in half precision gives up where a number is too large for it.
+    """
     addresses = (one.data_ptr() if isinstance(one, torch.Tensor) else one for one in given)
-    if getattr(once(), name)(*addresses, torch.get_num_threads()):
+    status = getattr(once(), name)(*addresses, torch.get_num_threads())
+    if status == 1:
         raise MemoryError("no memory for the work of a compiled kernel")
+    return not status
 
 
 def differentiable(

@@ -112,6 +112,13 @@ INLINE Vec part(Halves v, int i) { return floats(i ? second(v) : first(v)); }
 
 #endif
 
+// Whether sums of numbers times 0 are 0: none of the numbers was infinite, or none at all.
+INLINE bool finite(Vec zeros) {
+    for (int l = 0; l < L; l++)
+        if (zeros[l] != 0) return false;
+    return true;
+}
+
 // The power of two that brings the mean size of some of `rows` rows of numbers, each `step` from the last, to about `size`;
 // 1 if they are all 0, or not all finite.
 inline float scale_to(float size, const float* data, Index rows, Index row, Index step) {

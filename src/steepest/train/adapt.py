@@ -14,6 +14,8 @@ POINTS = {"model": Use("mlp", hidden="32-32"), "width": None, "optimizer": Use("
 """What takes the place of a recipe for pictures where the data are points."""
 WHITENED = ("fast26", "speedrun")
 """The networks whose first layer whitening_init can set."""
+WITHOUT_3X3 = ("lab_cnn", "mlp")
+"""The networks that have nothing for half_convolution."""
 IN_PIXELS = {"pad_crop": "pixels", "cutout": "size"}
 """Settings that are lengths in an image."""
 NOT_MIRRORED = ("digits", "mnist")
@@ -60,6 +62,8 @@ def unsuited(use: Use, recipe: Recipe, dataset: Dataset) -> str | None:
         return f"{dataset.name} is a regression set"
     if use.name == "whitening_init" and recipe.model.name not in WHITENED:
         return f"{recipe.model.name} has no whitening layer, as {' and '.join(WHITENED)} has"
+    if use.name == "half_convolution" and recipe.model.name in WITHOUT_3X3:
+        return f"{recipe.model.name} has no 3×3 convolution"
     settings = {**entry.settings, **use.settings}
     if entry.family == "stopping" and (why := _unmeasured(str(settings.get("figure")), recipe, dataset)):
         return why
