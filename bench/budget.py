@@ -56,16 +56,18 @@ def train(data: str, budget: str, seed: int, data_dir: str | None, kept: Path | 
     return result | {"wall_s": round(wall_s, 3)}
 
 
+def mean_accuracy(accuracies: list[float], count: int) -> dict[str, Any]:
+    """A record's figure of test accuracies over `count` images: of one, Wilson's interval; of several, their range."""
+    figure = {"value": float(np.mean(accuracies)), "unit": "fraction"}
+    if len(accuracies) > 1:
+        return figure | {"low": min(accuracies), "high": max(accuracies), "interval": "range of the runs"}
+    low, high = wilson(round(accuracies[0] * count), count)
+    return figure | {"low": low, "high": high, "interval": f"95 %, Wilson, over {count:,} test images"}
+
+
 def record(data: str, budget: str, results: list[dict[str, Any]], described: dict[str, Any]) -> dict[str, Any]:
-    """What was seen, in the form of records/README.md. One run: Wilson's interval; several: their range."""
-    accuracies = [result["test_accuracy"] for result in results]
+    """What was seen, in the form of records/README.md."""
     walls = [result["wall_s"] for result in results]
-    low, high = min(accuracies), max(accuracies)
-    count = results[0]["test_n"]
-    interval = "range of the runs"
-    if len(results) == 1:
-        low, high = wilson(round(accuracies[0] * count), count)
-        interval = f"95 %, Wilson, over {count:,} test images"
     limit = allowed_s(seconds(budget))
     return {
         "what": f"{data} with --time {budget}",
@@ -74,8 +76,7 @@ def record(data: str, budget: str, results: list[dict[str, Any]], described: dic
         "machine": described,
         "n": len(results),
         "figures": {
-            "test accuracy": {"value": float(np.mean(accuracies)), "unit": "fraction"}
-            | {"low": low, "high": high, "interval": interval},
+            "test accuracy": mean_accuracy([result["test_accuracy"] for result in results], results[0]["test_n"]),
             "longest wall time": {"value": max(walls), "unit": "s"},
         },
         "note": f"allowed {limit:g} s: {'kept' if max(walls) <= limit else 'BROKEN'}",

@@ -1,11 +1,11 @@
 """`steepest train DATA --time T` beside three peers with the same wall time: test accuracy at each budget.
 
-    python bench/rivals.py DATA [--budgets 1m,3m,10m] [--seeds 1] [--data-dir DIR] [--json]
+    python bench/rivals.py DATA [--budgets 1m,3m,10m] [--seeds 1] [--data-dir DIR] [--records DIR]
 
 The peers are a plain PyTorch ResNet-18 with one cycle, fastai's xresnet18 with fit_one_cycle, and Keras' example
 network; all start from nothing, one process at a time, in turn. `make bench-peers` builds their environments; a peer
 without one is left out. The clock covers each whole process, from starting it to its end. What was seen is filed in
-bench/results/ after each training.
+bench/results/ after each training, and with --records each budget as a record (see records/README.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from budget import train
+from budget import mean_accuracy, train
 from interleave import filed, machine
 from peers import PEERS, asked
 
@@ -28,6 +28,7 @@ from steepest.train.adapt import NOT_MIRRORED
 from steepest.train.clock import seconds
 
 TRAINED = ("plain", "fastai", "keras")
+Row = dict[str, Any]
 
 
 def images_file(data: str, data_dir: Path | None, folder: Path) -> Path:
@@ -45,53 +46,84 @@ def images_file(data: str, data_dir: Path | None, folder: Path) -> Path:
     return file
 
 
+def trained(name: str, data: str, budget: str, seed: int, data_dir: Path | None, file: Path) -> Row | None:
+    """One training of one side; None where its environment has not been built."""
+    begin = time.time()
+    seen: Row | None
+    if name == "steepest":
+        seen = train(data, budget, seed, str(data_dir) if data_dir else None, None)
+    else:
+        flip = [] if data in NOT_MIRRORED else ["--flip"]
+        told = {"--budget": seconds(budget), "--began": begin, "--seed": seed}
+        seen = asked(name, "train", str(file), *(str(word) for pair in told.items() for word in pair), *flip)
+    if seen is None:
+        print(f"{PEERS[name].title}: not here; make bench-peers builds it", file=sys.stderr)
+        return None
+    return {
+        "what": name if name == "steepest" else PEERS[name].title,
+        "data": data,
+        "budget_s": seconds(budget),
+        "seed": seed,
+        "test_accuracy": seen["test_accuracy"],
+        "wall_s": round(time.time() - begin, 1),
+        "epochs": seen["epochs"],
+    }
+
+
+def record(data: str, budget: str, rows: list[Row], count: int, described: Row) -> Row:
+    """The trainings of one budget, over `count` test images, in the form of records/README.md."""
+    sides: dict[str, list[Row]] = {}
+    for row in rows:
+        sides.setdefault(row["what"], []).append(row)
+    figures = {side: mean_accuracy([row["test_accuracy"] for row in made], count) for side, made in sides.items()}
+    best = sorted(figures.keys() - {"steepest"}, key=lambda side: float(figures[side]["value"]))[-1:]
+    walls = {
+        f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()
+    }
+    return {
+        "what": f"{data} in {budget}, beside three peers with the same wall time",
+        "command": f"python bench/rivals.py {data} --budgets {budget}",
+        "commit": described["commit"],
+        "machine": described,
+        "n": min(map(len, sides.values())),
+        "figures": figures | walls,
+        "note": "",
+        "readme": ["steepest", *best],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--budgets", default="1m,3m,10m")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--records", type=Path)
     given = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    described = machine()
-    flip = [] if given.data in NOT_MIRRORED else ["--flip"]
+    described, data = machine(), given.data
     with tempfile.TemporaryDirectory() as folder:
-        file = images_file(given.data, given.data_dir, Path(folder))
+        file = images_file(data, given.data_dir, Path(folder))
         for budget in given.budgets.split(","):
+            rows: list[Row] = []
             for seed in range(given.seeds):
                 for name in ("steepest", *TRAINED):
-                    begin = time.time()
-                    seen: dict[str, Any] | None
-                    if name == "steepest":
-                        seen = train(given.data, budget, seed, given.data_dir and str(given.data_dir), None)
-                    else:
-                        wanted = (
-                            "--budget",
-                            str(seconds(budget)),
-                            "--began",
-                            str(begin),
-                            "--seed",
-                            str(seed),
-                            *flip,
-                        )
-                        seen = asked(name, "train", str(file), *wanted)
-                    if seen is None:
-                        print(f"{PEERS[name].title}: not here; make bench-peers builds it", file=sys.stderr)
-                        continue
-                    rows.append(
-                        {"what": name if name == "steepest" else PEERS[name].title, "data": given.data}
-                        | {"budget_s": seconds(budget), "seed": seed, "test_accuracy": seen["test_accuracy"]}
-                        | {"wall_s": round(time.time() - begin, 1), "epochs": seen["epochs"]}
-                    )
-                    filed(f"rivals-{Path(given.data).name}", {"rows": rows, "machine": described})
-                    if not given.json:
-                        print(shown(rows[-1]), flush=True)
-    if given.json:
-        print(json.dumps({"rows": rows, "machine": described}))
+                    if row := trained(name, data, budget, seed, given.data_dir, file):
+                        rows.append(row)
+                        filed(f"rivals-{Path(data).name}-{budget}", {"rows": rows, "machine": described})
+                        print(shown(row), flush=True)
+            if given.records:
+                with np.load(file) as images:
+                    made = record(data, budget, rows, len(images["test_targets"]), described)
+                write(given.records / f"{described['day']}_rivals-{Path(data).name}-{budget}", made, rows)
 
 
-def shown(row: dict[str, Any]) -> str:
+def write(folder: Path, made: Row, rows: list[Row]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("record.json", made), ("bench.json", {"rows": rows})):
+        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def shown(row: Row) -> str:
     return (
         f"{row['data']:<16}{row['budget_s']:>6g} s  seed {row['seed']}  {row['what']:<32}"
         f"{row['test_accuracy']:>8.2%}  wall {row['wall_s']:.1f} s, {row['epochs']:g} epochs"
