@@ -401,3 +401,13 @@ def test_what_was_asked_stands_in_the_folder(tmp_path):
     assert run.recipe == RECIPES["adam"].replace(epochs=0.1)
     assert Path(run.result["run"]) == run.path
     assert run.read("environment.json")["versions"]["torch"]
+
+
+def test_half_precision_that_was_asked_for_and_is_not_to_be_had_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STEEPEST_KERNELS", "off")
+    told = "half_convolution changes nothing"
+    for use, said in ((), False), (("half_convolution",), True):  # the recipe alone wants it where it is to be had
+        run = steepest.train("digits", out=tmp_path, threads=1, epochs=0.05, min_steps=0, width=2, use=use)
+        assert run.recipe.model.name == "speedrun" and "half_convolution" in {one.name for one in run.recipe.use}
+        assert (told in capsys.readouterr().err) == said == (told in str(run.read("run.json")["notes"]))
+        assert run.read("run.json")["operators"] == "PyTorch's"

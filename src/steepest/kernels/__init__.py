@@ -20,3 +20,12 @@ def apply(model: M) -> M:
     from . import conv3x3, replace  # they load torch
 
     return replace.apply(conv3x3.apply(model))
+
+
+def kind() -> str:
+    """What computes on this machine's CPU: `compiled, with half precision`, `compiled`, or `PyTorch's`."""
+    from .library import library
+
+    found = library()
+    halves = ", with half precision" if hasattr(found, "steepest_half_conv") else ""
+    return f"compiled{halves}" if found else "PyTorch's"

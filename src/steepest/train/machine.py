@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .. import kernels
 from ..mistake import Mistake
 from .request import check_machine
 
@@ -45,6 +46,11 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-4, 0)
         mallopt(-1, -1)
+
+
+def operators(device: torch.device) -> str:
+    """Whose operators compute there, as `kernels.kind` tells."""
+    return kernels.kind() if device.type == "cpu" else "PyTorch's"
 
 
 @functools.cache

@@ -70,6 +70,8 @@ def begin(
                 recipe, pace = plan.choose(recipe, dataset, request, clock, device)
                 width = f"width {recipe.width}, " if recipe.width else ""
                 notes.append(f"{request.time_s:g} s on this machine: {width}about {recipe.epochs:g} epochs")
+            if "half_convolution" in request.chosen and "half" not in machine.operators(device):
+                notes.append("half_convolution changes nothing: there are no compiled kernels for halves here")
             training = build(sized(recipe, dataset, request, notes), dataset, request.seed, device)
             if request.time_s is None:
                 pace = BySteps(training.steps)
@@ -196,6 +198,7 @@ def describe(
         {
             "request": request.as_dict(),
             "device": str(training.device),
+            "operators": machine.operators(training.device),
             "threads": torch.get_num_threads(),
             "processes": distributed.processes(),
             "command": shlex.join(["steepest", *sys.argv[1:]]) if "steepest" in sys.argv[0] else None,
