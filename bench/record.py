@@ -82,6 +82,12 @@ def rounds(seen: Any) -> list[int]:
     return [n for value in seen for n in rounds(value)] if isinstance(seen, list) else []
 
 
+def asked(command: list[str]) -> list[str]:
+    """Without where the data lie on this machine."""
+    words = iter(command)
+    return [word for word in words if word != "--data-dir" or not next(words)]
+
+
 def main() -> None:
     if len(sys.argv) < 3:
         sys.exit((__doc__ or "").strip())
@@ -91,7 +97,7 @@ def main() -> None:
     seen = json.loads(done.stdout)
     record = {
         "what": (Path(command[0]).read_text(encoding="utf-8").partition("\n")[0]).strip('"'),
-        "command": f"python {' '.join(command)}",
+        "command": f"python {' '.join(asked(command))}",
         "commit": described["commit"],
         "machine": described,
         "n": min(rounds(seen), default=1),

@@ -55,6 +55,10 @@ def test_every_n_is_found():
     assert rounds({"vm_hwm_gb": 1.0}) == []
 
 
+def test_where_the_data_lie_is_no_part_of_the_command():
+    assert record.asked(["bench/x.py", "--data-dir", "/home/me/data", "--seeds", "2"]) == ["bench/x.py", "--seeds", "2"]
+
+
 def test_a_record_made_again_keeps_what_was_written_by_hand(tmp_path, monkeypatch):
     bench = tmp_path / "bench.py"
     bench.write_text('"""A bench."""\nimport json\nprint(json.dumps({"rows": [{"what": "x", "took_s": 2}]}))\n')

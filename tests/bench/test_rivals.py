@@ -1,0 +1,40 @@
+"""The record of a budget beside the peers: each side's accuracy, the best peer in the README's table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rivals
+
+from steepest.stats import wilson
+
+MACHINE = {"cpu": "A processor", "cores": 2, "commit": "abc"}
+
+
+def row(side: str, accuracy: float, wall_s: float = 60.0) -> dict[str, Any]:
+    return {"what": side, "test_accuracy": accuracy, "wall_s": wall_s}
+
+
+def test_the_best_peer_stands_beside_ours_in_the_readme() -> None:
+    made = rivals.record("a_set", "1m", [row("steepest", 0.5), row("a", 0.7, 61), row("b", 0.9)], 1000, MACHINE)
+    assert made["readme"] == ["steepest", "b"] and made["n"] == 1
+    assert (made["figures"]["b"]["low"], made["figures"]["b"]["high"]) == wilson(900, 1000)
+    assert made["figures"]["a, longest"] == {"value": 61, "unit": "s"}
+
+
+def test_a_side_of_several_seeds_counts_by_its_mean() -> None:
+    rows = [row("steepest", 0.5), row("steepest", 0.7), row("a", 0.9), row("a", 0.1, 70), row("b", 0.6), row("b", 0.6)]
+    made = rivals.record("a_set", "1m", rows, 1000, MACHINE)
+    assert made["readme"] == ["steepest", "b"] and made["n"] == 2
+    assert made["figures"]["a"] | {"interval": ""} == {
+        "value": 0.5,
+        "unit": "fraction",
+        "low": 0.1,
+        "high": 0.9,
+        "interval": "",
+    }
+    assert made["figures"]["a, longest"]["value"] == 70
+
+
+def test_without_peers_ours_stands_alone() -> None:
+    assert rivals.record("a_set", "1m", [row("steepest", 0.5)], 1000, MACHINE)["readme"] == ["steepest"]
