@@ -113,7 +113,7 @@ def main() -> None:
                         print(shown(row), flush=True)
             if given.records:
                 with np.load(file) as images:
-                    made = record(data, budget, rows, len(images["test_targets"]), described)
+                    made = record(Path(data).name, budget, rows, len(images["test_targets"]), described)
                 write(given.records / f"{described['day']}_rivals-{Path(data).name}-{budget}", made, rows)
 
 
