@@ -3,9 +3,9 @@
     python bench/widths.py DATA [--widths 16,32,64,96] [--times 15,45,135] [--seeds 1] [--data-dir DIR] [--json]
 
 A cell is the validation accuracy of whole trainings whose epochs take the time of its row on this machine, by the speed
-of a few steps, as `--time` measures it; the test set is not looked at. Below: for several numbers E, how much accuracy
-is lost, mean over the times, against the best width of each time, where the widest network is taken that still sees
-each image E times: what to choose `steepest.train.plan.EPOCHS` by.
+of a few steps, as `--time` measures it; the test set is not looked at. Below: for several rules, how much accuracy is
+lost, mean over the times, against the best width of each time, where the widest network is taken that still sees each
+image so many times, always the same number or one in proportion to its width: what `steepest.train.plan` goes by.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ from steepest.data import load
 from steepest.train.machine import prepare
 from steepest.train.plan import Probe
 
-TRIED = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 Cell = dict[str, Any]
+Rule = tuple[float, float]
+"""The epochs that a width must allow: so many, and one more for so many channels (0: none)."""
+TRIED: tuple[Rule, ...] = (
+    *((epochs, 0.0) for epochs in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)),
+    *((0.0, channels) for channels in (32.0, 22.0, 16.0, 11.0, 8.0, 5.0)),
+)
 
 
 def cells(data: str, widths: list[int], times: list[float], seeds: int, data_dir: Path | None) -> list[Cell]:
@@ -50,15 +55,21 @@ def cells(data: str, widths: list[int], times: list[float], seeds: int, data_dir
     return made
 
 
-def lost(made: list[Cell], least: float) -> float:
-    """Accuracy lost, mean over the times, by the widest network of at least so many epochs, or else the narrowest."""
+def lost(made: list[Cell], rule: Rule) -> float:
+    """Accuracy lost, mean over the times, by the widest network that the rule allows, or else the narrowest."""
+    fixed, channels = rule
     losses = []
     for seconds in sorted({cell["seconds"] for cell in made}):
         here = sorted((cell for cell in made if cell["seconds"] == seconds), key=lambda cell: int(cell["width"]))
-        taken = [cell for cell in here if cell["epochs"] >= least] or here[:1]
+        least = {cell["width"]: fixed + (cell["width"] / channels if channels else 0) for cell in here}
+        taken = [cell for cell in here if cell["epochs"] >= least[cell["width"]]] or here[:1]
         best = max(np.mean(cell["val_accuracy"]) for cell in here)
         losses.append(best - np.mean(taken[-1]["val_accuracy"]))
     return float(np.mean(losses))
+
+
+def told(rule: Rule) -> str:
+    return f"{rule[0]:g} epochs" if rule[0] else f"an epoch for {rule[1]:g} channels"
 
 
 def main() -> None:
@@ -75,7 +86,7 @@ def main() -> None:
     rows: list[Cell] = [
         {"what": f"{one['seconds']:g} s, width {one['width']}, {one['epochs']:g} epochs"} | one for one in made
     ]
-    rows += [{"what": f"the widest of {least:g} epochs", "lost_fraction": lost(made, least)} for least in TRIED]
+    rows += [{"what": f"the widest of {told(rule)}", "lost_fraction": lost(made, rule)} for rule in TRIED]
     if given.json:
         print(json.dumps({"rows": rows, "machine": machine(), "n": given.seeds}))
         return

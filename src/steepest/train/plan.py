@@ -18,9 +18,12 @@ from .parts import inference, network, optimizer, uses
 from .request import Request
 from .training import EVALUATE
 
-WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128)
-EPOCHS, STEPS = 3.0, 250
-"""A wider network is worth it only while it sees each image so often (records/*_widths), and takes so many steps."""
+WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+CHANNELS, STEPS = 16, 250
+"""A wider network is worth it only while it sees each image once for so many channels, so that width and epochs grow
+together (records/*_widths), and takes so many steps."""
+EPOCHS = 3.0
+"""A lower resolution is tried where not even width 16 sees each image so often."""
 MOST_EPOCHS = 200.0
 """More epochs than this bring nothing; the run then ends before its budget."""
 PROBE = 0.05
@@ -37,16 +40,16 @@ def choose(
 ) -> tuple[Recipe, ByTime]:
     """The recipe with the width, resolution and epochs that fit the budget, and the pace that keeps it.
 
-    Widths are tried from the narrowest up, each timed on this machine; the widest that still allows `EPOCHS` epochs and
-    `STEPS` steps is taken. Where width 16 does not allow those epochs, lower resolutions are tried. What the person
-    chose stays. Raises Mistake where not even a few steps fit.
+    Widths are tried from the narrowest up, each timed on this machine; the widest that still allows an epoch for each
+    `CHANNELS` of its channels and `STEPS` steps is taken. Where width 16 does not allow `EPOCHS` epochs, lower
+    resolutions are tried. What the person chose stays. Raises Mistake where not even a few steps fit.
     """
     assert request.time_s is not None
     (_, index), validation = rows(dataset, recipe, request.seed)
     held_out = len(validation[1]) if validation else 0
     last = held_out + (len(dataset.test) if dataset.test else 0)
     probe = Probe(recipe, dataset, device, PROBE * request.time_s / len(WIDTHS))
-    enough, probed = max(EPOCHS, STEPS * recipe.batch_size / len(index)), clock.elapsed_s + PROBE * request.time_s
+    steps, probed = STEPS * recipe.batch_size / len(index), clock.elapsed_s + PROBE * request.time_s
 
     def epochs(width: int | None, resolution: int | None) -> float:
         """With as much time for an image of the evaluation as for one of training."""
@@ -56,12 +59,12 @@ def choose(
     pictures = len(dataset.train.images.shape) == 4
     if pictures and "resolution" not in request.chosen:
         side = dataset.train.images.shape[1]
-        steps = [recipe.resolution, *(int(side * share) for share in RESOLUTIONS if side * share >= SMALLEST)]
-        resolution = next((step for step in steps if epochs(WIDTHS[1], step) >= EPOCHS), steps[-1])
+        lower = [recipe.resolution, *(int(side * share) for share in RESOLUTIONS if side * share >= SMALLEST)]
+        resolution = next((one for one in lower if epochs(WIDTHS[1], one) >= EPOCHS), lower[-1])
     if pictures and "width" not in request.chosen:
         width = WIDTHS[0]
         for wider in WIDTHS[1:]:
-            if clock.elapsed_s > probed or epochs(wider, resolution) < enough:
+            if clock.elapsed_s > probed or epochs(wider, resolution) < max(wider / CHANNELS, steps):
                 break
             width = wider
     after = SPARE * probe.infer_s(width, resolution) * last
