@@ -76,7 +76,7 @@ def record(data: str, budget: str, rows: list[Row], count: int, described: Row) 
     for row in rows:
         sides.setdefault(row["what"], []).append(row)
     figures = {side: mean_accuracy([row["test_accuracy"] for row in made], count) for side, made in sides.items()}
-    best = sorted(figures.keys() - {"steepest"}, key=lambda side: float(figures[side]["value"]))[-1:]
+    best = sorted((side for side in figures if side != "steepest"), key=lambda side: float(figures[side]["value"]))[-1:]
     walls = {
         f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()
     }
