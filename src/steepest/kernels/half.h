@@ -35,7 +35,11 @@ INLINE Vec part(Vec v, int) { return v; }
 #if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
 #define STEEPEST_HALF 1
 
+#if defined(__aarch64__) && !defined(__clang__)  // GCC 12 has no _Float16 here in C++
+using Half = __fp16;
+#else
 using Half = _Float16;
+#endif
 typedef Half Halves __attribute__((vector_size(L * sizeof(float))));
 typedef Half LooseHalves __attribute__((vector_size(L * sizeof(float)), aligned(2), may_alias));
 typedef Half Few __attribute__((vector_size(L * sizeof(Half))));  // as many as a vector has floats

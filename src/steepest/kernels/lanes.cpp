@@ -568,7 +568,7 @@ struct Block {
 extern "C" int steepest_lanes(const LaneNet* net, const LaneSpan* span, const LaneRows* rows, const LaneRows* held,
                               Lane* lanes, Index count) {
     try {
-        Flushed flushed;
+        [[maybe_unused]] Flushed flushed;
         Block(*net, *span).train(lanes, count, *rows, *held);
         return 0;
     } catch (const std::bad_alloc&) {
