@@ -61,7 +61,7 @@ def trained(name: str, data: str, budget: str, seed: int, data_dir: Path | None,
         return None
     return {
         "what": name if name == "steepest" else PEERS[name].title,
-        "data": data,
+        "data": Path(data).name,
         "budget_s": seconds(budget),
         "seed": seed,
         "test_accuracy": seen["test_accuracy"],
