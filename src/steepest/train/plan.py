@@ -49,7 +49,7 @@ def choose(
     held_out = len(validation[1]) if validation else 0
     last = held_out + (len(dataset.test) if dataset.test else 0)
     probe = Probe(recipe, dataset, device, PROBE * request.time_s / len(WIDTHS))
-    steps, probed = STEPS * recipe.batch_size / len(index), clock.elapsed_s + PROBE * request.time_s
+    steps = STEPS * recipe.batch_size / len(index)
 
     def epochs(width: int | None, resolution: int | None) -> float:
         """With as much time for an image of the evaluation as for one of training."""
@@ -57,6 +57,8 @@ def choose(
 
     width, resolution = recipe.width, recipe.resolution
     pictures = len(dataset.train.images.shape) == 4
+    probe.train_s(WIDTHS[0] if pictures else width, resolution)  # the first pays for what PyTorch loads once
+    probed = clock.elapsed_s + PROBE * request.time_s
     if pictures and "resolution" not in request.chosen:
         side = dataset.train.images.shape[1]
         lower = [recipe.resolution, *(int(side * share) for share in RESOLUTIONS if side * share >= SMALLEST)]
