@@ -24,6 +24,7 @@ UNITS = {
     "_s": "s",
     "_fraction": "fraction",
     "_gb": "GB",
+    "exponent": "exponent",
     "kills": "count",
     "trainings": "count",
     "models_equal": "count",

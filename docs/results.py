@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: made by docs/results.py -->", "<!-- end of results -->"
 FIELDS = ("what", "command", "commit", "machine", "n", "figures", "note")
 UNITS = {"fraction": "{:.2%}", "s": "{:.1f} s", "ms": "{:.2f} ms", "images/s": "{:,.0f} images/s", "ratio": "{:.3g} ×"}
-UNITS |= {"GB": "{:.2f} GB", "count": "{:,.0f}"}
+UNITS |= {"GB": "{:.2f} GB", "count": "{:,.0f}", "exponent": "{:.2f}"}
 COLUMNS = ("what", "result", "interval", "n", "command")
 
 

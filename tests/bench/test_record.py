@@ -48,6 +48,8 @@ def test_the_mean_of_three_and_more_runs_has_students_interval():
 def test_memory_and_counts_are_figures_and_yes_or_no_is_not():
     found = dict(figures({"vm_hwm_gb": 1.25, "kills": 100, "good": True, "limit_gb": 2.0}))
     assert found == {"vm hwm": {"value": 1.25, "unit": "GB"}, "kills": {"value": 100, "unit": "count"}}
+    (last,) = figures({"rows": [{"what": "batch", "last_exponent": 0.9, "n": 5}]})
+    assert last == ("batch, last exponent", {"value": 0.9, "unit": "exponent", "n": 5})
 
 
 def test_every_n_is_found():
