@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interleave import machine
+from interleave import machine, write
 
 from steepest.stats import wilson
 from steepest.train.clock import seconds
@@ -101,8 +101,7 @@ def main() -> None:
         ]
         rows.append(record(data, budget, results, described))
         if folder:
-            text = json.dumps(rows[-1], indent=2, ensure_ascii=False) + "\n"
-            (folder / "record.json").write_text(text, encoding="utf-8")
+            write(folder / "record.json", rows[-1])
         if not given.json:
             accuracy, wall = rows[-1]["figures"].values()
             print(

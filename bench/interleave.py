@@ -88,7 +88,12 @@ def _git(*words: str) -> str:
 def filed(name: str, seen: dict[str, Any]) -> Path:
     """Files what a bench saw under bench/results/, by day and name; written whole each time, so also row by row."""
     folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
     path = folder / f"{datetime.datetime.now(datetime.UTC).date().isoformat()}_{name}.json"
-    path.write_text(json.dumps(seen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(path, seen)
     return path
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """As a JSON file that can be read, its folder made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

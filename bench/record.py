@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interleave import machine
+from interleave import machine, write
 
 from steepest.stats import mean_of
 
@@ -111,9 +111,8 @@ def main() -> None:
         old = json.loads(earlier[-1].read_text(encoding="utf-8"))
         record |= {field: old[field] for field in ("what", "note", "readme") if field in old}
     folder = RECORDS / f"{described['day']}_{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, content in (("record.json", record), ("bench.json", seen)):
-        (folder / file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(folder / "record.json", record)
+    write(folder / "bench.json", seen)
 
 
 if __name__ == "__main__":

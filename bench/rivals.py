@@ -11,7 +11,6 @@ bench/results/ after each training, and with --records each budget as a record (
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from budget import mean_accuracy, train
-from interleave import filed, machine
+from interleave import filed, machine, write
 from peers import PEERS, asked
 
 from steepest.data import load
@@ -114,13 +113,9 @@ def main() -> None:
             if given.records:
                 with np.load(file) as images:
                     made = record(Path(data).name, budget, rows, len(images["test_targets"]), described)
-                write(given.records / f"{described['day']}_rivals-{Path(data).name}-{budget}", made, rows)
-
-
-def write(folder: Path, made: Row, rows: list[Row]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("record.json", made), ("bench.json", {"rows": rows})):
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                place = given.records / f"{described['day']}_rivals-{Path(data).name}-{budget}"
+                write(place / "record.json", made)
+                write(place / "bench.json", {"rows": rows})
 
 
 def shown(row: Row) -> str:

@@ -24,8 +24,7 @@ def apply(model: M) -> M:
 
 def kind() -> str:
     """What computes on this machine's CPU: `compiled, with half precision`, `compiled`, or `PyTorch's`."""
+    from .conv3x3 import halves
     from .library import library
 
-    found = library()
-    halves = ", with half precision" if hasattr(found, "steepest_half_conv") else ""
-    return f"compiled{halves}" if found else "PyTorch's"
+    return f"compiled{', with half precision' if halves(2, 2) else ''}" if library() else "PyTorch's"

@@ -33,7 +33,7 @@ namespace {
 // ---- The passes.
 
 constexpr Index CACHE = Index(1) << 20;  // bytes that a thread's block may fill: of a second-level cache
-constexpr int OVERFLOW = 2;                     // what is given where halves did not suffice
+constexpr int TOO_LARGE = 2;  // what is given where halves did not suffice
 constexpr Index GROUPS = 64 / L;         // of channels that are in work at once
 
 // What a pass writes: maps (N, h, w, K), or the largest of each 2×2 of their pixels and, unless null, which of them it is.
@@ -124,7 +124,7 @@ struct Outputs {
 };
 
 // Transforms x by In, multiplies by the weights, and transforms to y by Out, whose tiles start `before` pixels above and
-// left of theirs. Gives 0, 1 for want of memory, or OVERFLOW where a product of halves, or a sum, is not finite.
+// left of theirs. Gives 0, 1 for want of memory, or TOO_LARGE where a product of halves, or a sum, is not finite.
 template <class Number, template <int, int> class In, template <int, int> class Out, class Family>
 int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
     constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
@@ -203,7 +203,7 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
                 }
             });
         }
-        if (!finite(lost)) status = OVERFLOW;
+        if (!finite(lost)) status = TOO_LARGE;
     });
     return status;
 }
@@ -331,7 +331,7 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
                     float* p = dw.data + (g * L + l) * dw.per_k + in * L * dw.per_c + dw.at(i, j);
                     for (Index c = 0; c < channels; c++) p[c * dw.per_c] = taps[i][j][c][l];
                 }
-        if (!finite(lost)) status = OVERFLOW;
+        if (!finite(lost)) status = TOO_LARGE;
     });
     return status;
 }

@@ -57,7 +57,7 @@ def choose(
 
     width, resolution = recipe.width, recipe.resolution
     pictures = len(dataset.train.images.shape) == 4
-    probe.train_s(WIDTHS[0] if pictures else width, resolution)  # the first pays for what PyTorch loads once
+    probe.train_s(WIDTHS[1] if pictures else width, resolution)  # the first pays for what PyTorch loads once
     probed = clock.elapsed_s + PROBE * request.time_s
     if pictures and "resolution" not in request.chosen:
         side = dataset.train.images.shape[1]
