@@ -19,10 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from interleave import machine, write
+from interleave import accuracy, machine, write
 
-from steepest.stats import wilson
 from steepest.train.clock import seconds
 
 STEEPEST = str(Path(sys.executable).with_name("steepest"))
@@ -56,15 +54,6 @@ def train(data: str, budget: str, seed: int, data_dir: str | None, kept: Path | 
     return result | {"wall_s": round(wall_s, 3)}
 
 
-def mean_accuracy(accuracies: list[float], count: int) -> dict[str, Any]:
-    """A record's figure of test accuracies over `count` images: of one, Wilson's interval; of several, their range."""
-    figure = {"value": float(np.mean(accuracies)), "unit": "fraction"}
-    if len(accuracies) > 1:
-        return figure | {"low": min(accuracies), "high": max(accuracies), "interval": "range of the runs"}
-    low, high = wilson(round(accuracies[0] * count), count)
-    return figure | {"low": low, "high": high, "interval": f"95 %, Wilson, over {count:,} test images"}
-
-
 def record(data: str, budget: str, results: list[dict[str, Any]], described: dict[str, Any]) -> dict[str, Any]:
     """What was seen, in the form of records/README.md."""
     walls = [result["wall_s"] for result in results]
@@ -76,7 +65,7 @@ def record(data: str, budget: str, results: list[dict[str, Any]], described: dic
         "machine": described,
         "n": len(results),
         "figures": {
-            "test accuracy": mean_accuracy([result["test_accuracy"] for result in results], results[0]["test_n"]),
+            "test accuracy": accuracy([result["test_accuracy"] for result in results], results[0]["test_n"]),
             "longest wall time": {"value": max(walls), "unit": "s"},
         },
         "note": f"allowed {limit:g} s: {'kept' if max(walls) <= limit else 'BROKEN'}",
@@ -103,9 +92,9 @@ def main() -> None:
         if folder:
             write(folder / "record.json", rows[-1])
         if not given.json:
-            accuracy, wall = rows[-1]["figures"].values()
+            shown, wall = rows[-1]["figures"].values()
             print(
-                f"{rows[-1]['what']}: test accuracy {accuracy['value']:.2%}, wall {wall['value']:.1f} s at most, "
+                f"{rows[-1]['what']}: test accuracy {shown['value']:.2%}, wall {wall['value']:.1f} s at most, "
                 f"{rows[-1]['note']}, n={rows[-1]['n']}"
             )
     if given.json:

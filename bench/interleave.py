@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from steepest.stats import mean_of, wilson
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -60,6 +62,24 @@ def interleaved(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds
         for name in names:
             figures[name].append(sides[name]())
     return Rounds(figures)
+
+
+def accuracy(values: list[float], images: int | None = None) -> dict[str, Any]:
+    """A record's figure of the accuracies of some runs: their mean, and an interval.
+
+    Of one run Wilson's over so many test images, or none where they are not told; of two, or equal ones, their range;
+    else of the mean, within [0, 1].
+    """
+    found = mean_of("accuracy", values)
+    figure = {"value": found.mean, "unit": "fraction"}
+    if len(values) == 1:
+        if images is None:
+            return figure
+        low, high = wilson(round(values[0] * images), images)
+        return figure | {"low": low, "high": high, "interval": f"95 %, Wilson, over {images:,} test images"}
+    if len(values) == 2 or found.low is None or found.high is None:
+        return figure | {"low": min(values), "high": max(values), "interval": "range of the runs"}
+    return figure | {"low": found.low, "high": found.high, "interval": "95 % of the mean, Student's t over the runs"}
 
 
 def machine() -> dict[str, Any]:

@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interleave import machine, write
-
-from steepest.stats import mean_of
+from interleave import accuracy, machine, write
 
 RECORDS = Path(__file__).parents[1] / "records"
 UNITS = {
@@ -57,22 +55,10 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
         elif key == "ratio":
             yield from figures(value, what)
         elif key in ("test_accuracy", "val_accuracy"):
-            yield name, spread(value)
+            yield name, accuracy(value)
         elif unit and isinstance(value, int | float) and not isinstance(value, bool) and "limit" not in key:
             short = unit == "s" and value < 1
             yield name, {"value": 1000 * value, "unit": "ms"} if short else {"value": value, "unit": unit}
-
-
-def spread(values: list[float]) -> dict[str, Any]:
-    """Mean of fractions, with its 95 % interval within [0, 1] by Student's t; of two, or equal ones, their range."""
-    found = mean_of("accuracy", values)
-    figure = {"value": found.mean, "unit": "fraction"}
-    if len(values) == 1:
-        return figure
-    if len(values) == 2 or found.low is None or found.high is None:
-        return figure | {"low": min(values), "high": max(values), "interval": "range of the runs"}
-    kind = "95 % of the mean, Student's t over the runs"
-    return figure | {"low": found.low, "high": found.high, "interval": kind}
 
 
 def rounds(seen: Any) -> list[int]:

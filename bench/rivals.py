@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from budget import mean_accuracy, train
-from interleave import filed, machine, write
+from budget import train
+from interleave import accuracy, filed, machine, write
 from peers import PEERS, asked
 
 from steepest.data import load
@@ -74,7 +74,7 @@ def record(data: str, budget: str, rows: list[Row], count: int, described: Row) 
     sides: dict[str, list[Row]] = {}
     for row in rows:
         sides.setdefault(row["what"], []).append(row)
-    figures = {side: mean_accuracy([row["test_accuracy"] for row in made], count) for side, made in sides.items()}
+    figures = {side: accuracy([row["test_accuracy"] for row in made], count) for side, made in sides.items()}
     best = sorted((side for side in figures if side != "steepest"), key=lambda side: float(figures[side]["value"]))[-1:]
     walls = {
         f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()

@@ -31,10 +31,10 @@ def test_one_run_has_wilsons_interval_over_the_test_images() -> None:
     assert "1,000 test images" in figure["interval"]
 
 
-def test_several_runs_have_their_mean_and_range() -> None:
-    record = made((0.9, 60.0), (0.8, 62.0), (0.85, 61.0))
+def test_two_runs_have_their_mean_and_range() -> None:
+    record = made((0.9, 60.0), (0.8, 62.0))
     figure = record["figures"]["test accuracy"]
-    assert record["n"] == 3
+    assert record["n"] == 2
     assert (figure["low"], figure["high"]) == (0.8, 0.9)
     assert figure["value"] == pytest.approx(0.85)
 
