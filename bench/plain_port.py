@@ -1,11 +1,12 @@
 """The published CIFAR-10 record as one would bring it to a CPU in an afternoon: plain PyTorch, nothing of steepest.
 
-    python bench/plain_port.py [--every-easy-fix] [--seed 0] [--data-dir DIR] [--steps N] [--rates] [--json]
+    python bench/plain_port.py [--every-easy-fix] [--bfloat16] [--seed 0] [--data-dir DIR] [--steps N] [--rates]
 
 Network and recipe are those of K. Jordan's airbench94_muon (https://github.com/KellerJordan/cifar10-airbench), written
 anew: float32, channels_last, eager, batches of 2000 in one piece, PyTorch's memory allocator as it is, places of pooled
 maxima in int64. `--every-easy-fix` has what a few lines bring: freed memory is kept (mallopt), and a batch goes through
 in parts of 125, which stay in the cache; nothing is compiled. Batch normalisation then takes the parts' statistics.
+`--bfloat16` has torch.autocast around each forward pass, for processors that multiply matrices of such numbers.
 
 It trains to the end and prints the test accuracy and the wall time. Its clock runs from the images in memory to the end
 of the evaluation with mirrored and moved views: whitening, augmentation, training and that evaluation. Reading the
@@ -25,6 +26,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +119,17 @@ def orthogonal(x: Tensor) -> Tensor:
 class Port:
     """A training of the recipe on uint8 images (N, 3, 32, 32)."""
 
-    def __init__(self, images: Tensor, labels: Tensor, easy: bool = False, width: int = 64, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        easy: bool = False,
+        bfloat16: bool = False,
+        width: int = 64,
+        batch: int = BATCH,
+    ) -> None:
         self.labels, self.batch, self.part = labels, batch, PART if easy else batch
+        self.autocast = partial(torch.autocast, "cpu", torch.bfloat16, enabled=bfloat16)
         self.steps = EPOCHS * (len(images) // batch)
         self.images = normalised(images)
         self.net = Net(width).to(memory_format=LAST)  # type: ignore[call-overload]
@@ -148,7 +159,9 @@ class Port:
         bias = 1 - progress * EPOCHS / BIAS_EPOCHS
         self.net.train_bias = bias > 0
         for inputs, targets in zip(images.split(self.part), labels.split(self.part), strict=True):
-            F.cross_entropy(self.net(inputs), targets, label_smoothing=0.2, reduction="sum").backward()
+            with self.autocast():
+                loss = F.cross_entropy(self.net(inputs), targets, label_smoothing=0.2, reduction="sum")
+            loss.backward()
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, (bias, *[1 - progress] * 3), strict=True):
             group["lr"] = group["initial_lr"] * rate
@@ -176,7 +189,8 @@ class Port:
             side = part.shape[-1]
             padded = F.pad(part, (1, 1, 1, 1), "reflect")
             views = ((part, 0.5), (padded[..., :side, :side], 0.25), (padded[..., 2:, 2:], 0.25))
-            logits = torch.stack([share / 2 * (self.net(view) + self.net(view.flip(-1))) for view, share in views])
+            with self.autocast():
+                logits = torch.stack([share / 2 * (self.net(view) + self.net(view.flip(-1))) for view, share in views])
             right += int((logits.sum(0).argmax(1) == wanted).sum())
         return right / len(images)
 
@@ -229,6 +243,7 @@ def rates(port: Port) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every-easy-fix", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", type=Path, default=Path("~/.cache/steepest").expanduser())
     parser.add_argument("--steps", type=int)
@@ -241,14 +256,11 @@ def main() -> None:
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no tensor is a mapping of its own
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is freed is kept
     if given.rates:  # what a step costs does not depend on what is in the images
-        return rates(
-            Port(
-                torch.randint(0, 256, (5 * BATCH, 3, 32, 32)).byte(), torch.arange(5 * BATCH) % 10, given.every_easy_fix
-            )
-        )
+        images, labels = torch.randint(0, 256, (5 * BATCH, 3, 32, 32)).byte(), torch.arange(5 * BATCH) % 10
+        return rates(Port(images, labels, given.every_easy_fix, given.bfloat16))
     training, test = cifar(given.data_dir / "cifar-10-batches-bin")
     begin = time.perf_counter()
-    port = Port(*training, given.every_easy_fix)
+    port = Port(*training, given.every_easy_fix, given.bfloat16)
     port.train(min(port.steps, given.steps or port.steps))
     accuracy = port.accuracy(*test)
     seen = {"seed": given.seed, "test_accuracy": accuracy, "wall_s": round(time.perf_counter() - begin, 1)}

@@ -6,8 +6,9 @@ A figure is the images per second of one training step on 2000 images of 3×32×
 one at work at a time. The rounds are spread over the whole training, from the first layer's bias still learning to its
 rest. Ours is `steepest.train.loop.step` with the recipe speedrun94, its augmentation included: "steepest" with the
 port's network, as published, in float32, "speedrun94" as the recipe ships, with another network and, where the
-processor has it, half precision in its convolutions. The port's step
-(plain_port.py) leaves out its augmentation, which it makes an epoch at a time. "eased" is `--every-easy-fix`.
+processor has it, half precision in its convolutions. The port's step (plain_port.py) leaves out its augmentation, which
+it makes an epoch at a time. "eased" is `--every-easy-fix`, "in bfloat16" its `--bfloat16`, which is left out where the
+processor does not multiply such matrices faster than those of float32.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from interleave import interleaved, machine
 
 from steepest.data.dataset import Dataset, Split
@@ -38,6 +40,7 @@ SIDES = {
     "speedrun94": (__file__, "--rates"),
     "plain port": (PORT, "--rates"),
     "plain port, eased": (PORT, "--rates", "--every-easy-fix"),
+    "plain port, eased, in bfloat16": (PORT, "--rates", "--every-easy-fix", "--bfloat16"),
 }
 
 
@@ -63,13 +66,25 @@ def rates(published: bool) -> None:
         print(seen / (time.perf_counter() - begin), flush=True)
 
 
+def multiplies_bfloat16(side: int = 512) -> bool:
+    """Whether a product of such matrices is faster here than one of float32."""
+
+    def took_s(kind: torch.dtype) -> float:
+        a, begin = torch.ones(side, side, dtype=kind), time.perf_counter()
+        torch.mm(a, a)
+        return time.perf_counter() - begin
+
+    return min(took_s(torch.bfloat16) for _ in range(5)) < min(took_s(torch.float32) for _ in range(5))
+
+
 def measured(rounds: int) -> list[dict[str, Any]]:
     pipe = subprocess.PIPE
+    wanted = {name: words for name, words in SIDES.items() if "--bfloat16" not in words or multiplies_bfloat16()}
     started = {
         name: subprocess.Popen([sys.executable, *words], stdin=pipe, stdout=pipe, text=True)
-        for name, words in SIDES.items()
+        for name, words in wanted.items()
     }
-    calls = dict.fromkeys(SIDES, 0)
+    calls = dict.fromkeys(wanted, 0)
 
     def figure(name: str) -> float:
         """The rate at the next place of the training; the first call is warm-up."""
@@ -82,7 +97,7 @@ def measured(rounds: int) -> list[dict[str, Any]]:
         return float(process.stdout.readline())
 
     try:
-        seen = interleaved({name: partial(figure, name) for name in SIDES}, rounds)
+        seen = interleaved({name: partial(figure, name) for name in wanted}, rounds)
     finally:
         for process in started.values():
             process.kill()
@@ -90,8 +105,8 @@ def measured(rounds: int) -> list[dict[str, Any]]:
     return [
         {"what": f"{ours} / {other}", "ratio": vars(seen.ratio(ours, other))}
         | {"images_per_s": {name: round(seen.median(name), 1) for name in (ours, other)}}
-        for ours in list(SIDES)[:2]
-        for other in list(SIDES)[2:]
+        for ours in list(wanted)[:2]
+        for other in list(wanted)[2:]
     ]
 
 
