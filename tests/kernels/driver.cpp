@@ -10,16 +10,17 @@
 
 namespace {
 
-template <class Number>
+template <class Number, class T>
 bool right(Index n, Index h, Index w, Index c, Index k, int pad, int tile, int threads) {
     const Index oh = h + 2 * pad - 2, ow = w + 2 * pad - 2;
     const Index strides[] = {c * 9, 9, 3, 1};
-    auto close = [](const std::vector<float>& ours, const std::vector<double>& exact) {
-        return within(ours, exact, PAIR<Number> == 1 ? 2e-5 : 6e-2, 0);
+    auto close = [](const auto& ours, const std::vector<double>& exact) {
+        return within(std::vector<float>(ours.begin(), ours.end()), exact, PAIR<Number> == 1 ? 2e-5 : 6e-2, 0);
     };
-    const std::vector<float> x = numbers(n * h * w * c), weight = numbers(k * c * 9), bias = numbers(k);
-    const std::vector<float> dy = numbers(n * oh * ow * k);
-    std::vector<float> y(dy.size()), dx(x.size()), dw(weight.size());
+    const std::vector<float> weight = numbers(k * c * 9), bias = numbers(k);
+    const std::vector<T> x = maps<T>(numbers(n * h * w * c)), dy = maps<T>(numbers(n * oh * ow * k));
+    std::vector<T> y(dy.size()), dx(x.size());
+    std::vector<float> dw(weight.size());
     std::vector<double> exact_y(dy.size()), exact_dx(x.size()), exact_dw(weight.size());
     for (Index image = 0; image < n; image++)
         for (Index row = 0; row < oh; row++)
@@ -46,8 +47,8 @@ bool right(Index n, Index h, Index w, Index c, Index k, int pad, int tile, int t
     if (oh < 2 || ow < 2) return true;
     // A pool behind it computes the same as one apart from it.
     const Index outs = n * (oh / 2) * (ow / 2) * k;
-    const std::vector<float> d = numbers(outs);
-    std::vector<float> largest(outs), full(y.size());
+    const std::vector<T> d = maps<T>(numbers(outs));
+    std::vector<T> largest(outs), full(y.size());
     std::vector<std::uint8_t> which(n * (oh / 2) * (ow / 2) * choice_bytes(k));
     conv<Number>(x.data(), weight.data(), bias.data(), largest.data(), which.data(), n, h, w, c, k, strides, pad, 1, tile, threads);
     std::vector<double> exact(outs), other_dx(x.size()), other_dw(weight.size());
@@ -78,9 +79,9 @@ int main() {
                     for (Index n : {0, 2}) {
                         const int threads = 1 + count++ % 3;
                         const Index wide = side + count % 3;
-                        bool good = right<float>(n, side, wide, c, k, pad, tile, threads);
+                        bool good = right<float, float>(n, side, wide, c, k, pad, tile, threads);
 #ifdef STEEPEST_HALF
-                        if (c % 2 == 0 && k % 2 == 0) good &= right<Half>(n, side, wide, c, k, pad, tile, threads);
+                        if (c % 2 == 0 && k % 2 == 0) good &= right<Half, BFloat16>(n, side, wide, c, k, pad, tile, threads);
 #endif
                         if (good) continue;
                         std::printf("wrong: N %d, H %d, C %d, K %d, padding %d, tile %d\n", int(n), int(side), int(c),

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include "bfloat16.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,6 +18,14 @@ std::vector<float> numbers(std::int64_t count) {
         state = state * 1664525u + 1013904223u;
         one = float(state >> 8) / float(1 << 23) - 1;
     }
+    return made;
+}
+
+// As maps of a T.
+template <class T>
+std::vector<T> maps(const std::vector<float>& of) {
+    std::vector<T> made(of.size());
+    for (std::size_t i = 0; i < of.size(); i++) store_first(&made[i], Vec{} + of[i], 1);
     return made;
 }
 

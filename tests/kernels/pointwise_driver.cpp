@@ -11,17 +11,24 @@
 
 namespace {
 
-bool close(const std::vector<float>& ours, const std::vector<double>& exact) {
-    return within(ours, exact, 5e-5, 1);
+template <class T>
+bool close(const std::vector<T>& ours, const std::vector<double>& exact) {
+    return within(std::vector<float>(ours.begin(), ours.end()), exact, sizeof(T) < sizeof(float) ? 1e-2 : 5e-5, 1);
 }
 
 double gelu(double z) { return z * std::erfc(-z / std::sqrt(2.)) / 2; }
 double gelu_slope(double z) { return std::erfc(-z / std::sqrt(2.)) / 2 + z * std::exp(-z * z / 2) * 0.3989422804014327; }
 
-// Batch norm and GELU.
+// Batch norm and GELU, of maps of an X, giving maps of a Y.
+template <class X, class Y>
 bool norm_right(Index rows, Index c, int threads) {
-    const std::vector<float> x = numbers(rows * c), dy = numbers(rows * c), weight = numbers(c), bias = numbers(c);
-    std::vector<float> y(x.size()), dx(x.size()), mean(c), variance(c), saved(3 * c), d_weight(c), d_bias(c);
+    const int halved = (sizeof(X) < sizeof(float)) + (sizeof(Y) < sizeof(float));
+    const std::vector<X> x = maps<X>(numbers(rows * c));
+    const std::vector<Y> dy = maps<Y>(numbers(rows * c));
+    const std::vector<float> weight = numbers(c), bias = numbers(c);
+    std::vector<X> dx(x.size());
+    std::vector<Y> y(x.size());
+    std::vector<float> mean(c), variance(c), saved(3 * c), d_weight(c), d_bias(c);
     std::vector<double> exact_y(x.size()), exact_dx(x.size()), exact_weight(c), exact_bias(c);
     for (Index v = 0; v < c; v++) {
         double m = 0, s = 0;
@@ -38,9 +45,9 @@ bool norm_right(Index rows, Index c, int threads) {
         for (Index i = v; i < rows * c; i += c)
             exact_dx[i] = weight[v] * over * (slope(i) - (exact_bias[v] + normal(i) * exact_weight[v]) / double(rows));
     }
-    steepest_norm(x.data(), y.data(), rows, c, weight.data(), bias.data(), mean.data(), variance.data(), saved.data(), 0.1,
+    steepest_norm(x.data(), y.data(), halved, rows, c, weight.data(), bias.data(), mean.data(), variance.data(), saved.data(), 0.1,
                   1e-3, 1, 3, 0, threads);
-    steepest_norm_backward(x.data(), dy.data(), dx.data(), rows, c, weight.data(), bias.data(), saved.data(),
+    steepest_norm_backward(x.data(), dy.data(), dx.data(), halved, rows, c, weight.data(), bias.data(), saved.data(),
                            d_weight.data(), d_bias.data(), 3, 0, threads);
     return close(y, exact_y) && close(dx, exact_dx) && close(d_weight, exact_weight) && close(d_bias, exact_bias);
 }
@@ -78,10 +85,12 @@ bool pool_right(Index n, Index h, Index w, Index c, int threads) {
     return close(y, exact_y) && close(dx, exact_dx);
 }
 
+// Of maps of a Y.
+template <class Y>
 bool image_conv_right(Index n, Index h, Index w, Index c, Index k, Index size, int threads) {
     const Index high = h - size + 1, wide = w - size + 1;
     const std::vector<float> x = numbers(n * h * w * c), weight = numbers(k * c * size * size), bias = numbers(k);
-    std::vector<float> y(n * high * wide * k);
+    std::vector<Y> y(n * high * wide * k);
     std::vector<double> exact(y.size());
     for (Index at = 0; at < Index(exact.size()); at++) {
         const Index out = at % k, column = at / k % wide, row = at / k / wide % high, map = at / k / wide / high;
@@ -92,7 +101,8 @@ bool image_conv_right(Index n, Index h, Index w, Index c, Index k, Index size, i
                     sum += double(x[((map * h + row + i) * w + column + j) * c + in]) * weight[((out * c + in) * size + i) * size + j];
         exact[at] = gelu(sum);
     }
-    steepest_image_conv(x.data(), weight.data(), bias.data(), y.data(), n, h, w, c, k, size, 3, 0, threads);
+    steepest_image_conv(x.data(), weight.data(), bias.data(), y.data(), sizeof(Y) < sizeof(float), n, h, w, c, k, size,
+                        3, 0, threads);
     return close(y, exact);
 }
 
@@ -103,10 +113,19 @@ int main() {
     for (Index c : {1, 3, 4, 7, 8, 16, 17, 24, 66})
         for (Index size : {2, 3, 5, 23}) {
             const int threads = 1 + count++ % 3;
-            const bool right[] = {norm_right(size * size, c, threads), norm_right(size * size * 100, c, threads),
-                                  activation_right(size * c, threads), pool_right(2, size, size + count % 2, c, threads),
-                                  image_conv_right(2, size, size + count % 3, 1 + count % 4, c, 1 + count % 2, threads)};
-            for (int i = 0; i < 5; i++)
+            auto images = [&](auto of) {
+                return image_conv_right<decltype(of)>(2, size, size + count % 3, 1 + count % 4, c, 1 + count % 2, threads);
+            };
+            const Index rows = size * size;
+            std::vector<bool> right = {norm_right<float, float>(rows, c, threads),
+                                       norm_right<float, float>(rows * 100, c, threads), activation_right(size * c, threads),
+                                       pool_right(2, size, size + count % 2, c, threads), images(0.f)};
+#ifdef STEEPEST_HALF
+            right.push_back(norm_right<BFloat16, float>(rows * 9, c, threads));
+            right.push_back(norm_right<BFloat16, BFloat16>(rows * 9, c, threads));
+            right.push_back(images(BFloat16{}));
+#endif
+            for (int i = 0; i < int(right.size()); i++)
                 if (!right[i]) wrong++, std::printf("wrong: %d, C %d, side %d\n", i, int(c), int(size));
         }
     return wrong > 0;

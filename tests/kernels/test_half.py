@@ -41,8 +41,8 @@ def tensors(n, c, k, h, w, padding=1, seed=0):
 
 def error(ours, exact):
     """Of the mean square, of the exact result's."""
-    assert ours.shape == exact.shape and ours.dtype == torch.float32
-    off, size = (one.square().mean().sqrt().item() for one in (ours.detach() - exact, exact))
+    assert ours.shape == exact.shape and ours.dtype in (torch.float32, torch.bfloat16)
+    off, size = (one.square().mean().sqrt().item() for one in (ours.detach().double() - exact, exact))
     return off / size if size else off
 
 
@@ -121,6 +121,7 @@ def test_where_a_number_is_too_large_for_halves_float32_serves(counted, pool, si
     y = room._forward(x, weight, None, 1, pool=pool)[0]
     dy = dy[:, :, : y.shape[2], : y.shape[3]].contiguous(memory_format=LAST)
     x[5, 33, side - 2, 1] = dy[5, 17, 2, -1] = 1e8  # not among the pixels that the scale is taken from
+    x, dy = x.bfloat16().float(), dy.bfloat16().float()
 
     def all_three(half):
         counted.clear()
@@ -133,7 +134,7 @@ def test_where_a_number_is_too_large_for_halves_float32_serves(counted, pool, si
     assert counted == [
         f"steepest_{kind}{one}" for one in ("conv", "input_gradient", "weight_gradient") for kind in ("half_", "")
     ]
-    assert all(torch.equal(one, exact) for one, exact in zip(ours, all_three(False), strict=True))
+    assert all(torch.equal(one, exact.to(one.dtype)) for one, exact in zip(ours, all_three(False), strict=True))
 
 
 @has_halves
@@ -197,6 +198,95 @@ def test_marked_convolutions_of_even_channels_multiply_so_while_they_are_trained
     net.eval()(images)
     kernels.apply(network())(images)
     assert counted == ["steepest_conv"] * 4
+
+
+class Chain(nn.Module):
+    """Two convolutions with norms, the first with a pool; a branch that joins what the second norm gives."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1, self.pool, self.norm1, self.act1 = (
+            nn.Conv2d(8, 16, 3),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(16),
+            nn.GELU(),
+        )
+        self.conv2, self.norm2, self.act2 = nn.Conv2d(16, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
+        self.conv3, self.conv4, self.head = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.act1(self.norm1(self.pool(self.conv1(x))))
+        x = self.act2(self.norm2(self.conv2(x)))
+        return self.head(self.conv4(self.conv3(x) + x).mean((2, 3)))
+
+
+def kinds(net, images):
+    """What type of numbers each part is given and gives."""
+    seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
+
+    def look(name):
+        return lambda module, given, made: seen.__setitem__(name, (given[0].dtype, made.dtype))
+
+    hooks = [
+        one.register_forward_hook(look(name)) for name, one in net.named_children() if name[:4] in ("conv", "norm")
+    ]
+    net(images)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@has_halves
+def test_between_a_convolution_and_its_norm_and_before_the_next_convolution_maps_are_bfloat16():
+    net, images = marked(Chain()), torch.randn(6, 8, 12, 12).contiguous(memory_format=LAST)
+    wide, narrow, seen = torch.float32, torch.bfloat16, []
+    assert (net.conv1.into, net.norm1.into, net.norm2.into, net.conv3.into) == ((net.norm1,), (net.conv2,), (), ())
+    for one in (net.pool, net.act1, net.act2):
+        one.register_forward_hook(lambda module, given, made: seen.append(made.dtype))
+    net(images)
+    assert seen == [narrow, narrow, wide], "the second norm's maps are also added to others"
+    for one in (images, images.contiguous()):  # which PyTorch's norms compute
+        found = kinds(net, one)
+        assert found["conv1"] == (wide, narrow) and found["norm2"] == (narrow, wide) and found["conv3"] == (wide, wide)
+    assert set(kinds(net.eval(), images).values()) == {(wide, wide)}
+    net.train().conv2.eval()
+    assert kinds(net, images)["conv2"] == (wide, wide), "it does not multiply in halves now"
+
+
+@has_halves
+def test_a_network_of_narrow_maps_has_the_gradients_of_a_wide_one():
+    images = torch.randn(64, 8, 12, 12)
+    ours, theirs = marked(Chain()), Chain()
+    for net in (ours, theirs):
+        F.cross_entropy(net(images), torch.arange(64) % 3).backward()
+    assert all(one.grad.dtype == torch.float32 for one in ours.parameters())
+    for (name, weight), twin in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        if name not in ("conv1.bias", "conv2.bias"):  # a norm behind makes these 0
+            assert error(weight.grad, twin.grad) < 0.15, name
+    for one, other in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(one, other, atol=0.02, rtol=0.02)
+
+
+@has_halves
+def test_narrow_maps_can_be_differentiated_twice():
+    net, images = marked(Chain()), torch.randn(8, 8, 12, 12, requires_grad=True)
+    (slope,) = torch.autograd.grad(net(images).square().sum(), images, create_graph=True)
+    assert slope.dtype == torch.float32
+    slope.square().sum().backward()
+    twin, other = Chain(), images.detach().clone().requires_grad_()
+    (slope,) = torch.autograd.grad(twin(other).square().sum(), other, create_graph=True)
+    slope.square().sum().backward()
+    assert error(images.grad, other.grad) < 0.2
+    assert error(net.conv2.weight.grad, twin.conv2.weight.grad) < 0.2
+
+
+@has_halves
+def test_somebody_elses_bfloat16_stays_so():
+    net, images = kernels.apply(Chain()), torch.randn(6, 8, 12, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(images).dtype == torch.bfloat16
+    assert net.bfloat16()(images.bfloat16()).dtype == torch.bfloat16
 
 
 def test_a_network_learns_as_with_float32():

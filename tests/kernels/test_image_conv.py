@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steepest import kernels
-from steepest.kernels import library
+from steepest import kernels, models
+from steepest.kernels import eager, library
 from steepest.kernels.activation import torchs
 from steepest.kernels.image_conv import image_conv
+from steepest.techniques.layers import half_convolution
 from steepest.techniques.layers.whiten_conv import WhitenConv2d
 
 GELU, KINDS = (3, 0.0), [(0, 0.0), (1, 0.0), (3, 0.0), (6, 0.075)]
@@ -46,6 +47,22 @@ def test_any_number_of_threads_gives_the_same_bits():
     finally:
         torch.set_num_threads(before)
     assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
+
+
+@pytest.mark.skipif(not eager.halves(), reason="a processor or a compiler without half precision")
+def test_its_maps_can_be_bfloat16_for_convolutions_in_half_precision():
+    x, weight, bias = torch.randn(3, 3, 9, 8), torch.randn(24, 3, 2, 2), torch.randn(24)
+    narrow = image_conv(x, weight, bias, GELU, narrow=True)
+    assert torch.equal(narrow, image_conv(x, weight, bias, GELU).bfloat16())
+    net = kernels.apply(half_convolution.apply(models.build("speedrun", classes=10, shape=(3, 32, 32), width=8)))
+    given = []
+    net.group1.conv1.register_forward_pre_hook(lambda module, args: given.append(args[0].dtype))
+    for training in (True, False):
+        net.train(training)(torch.randn(2, 3, 32, 32))
+    assert given == [torch.float32] * 2, "its bias still learns, or nothing is trained"
+    net.train().whiten.progress = 1.0
+    net(torch.randn(2, 3, 32, 32))
+    assert given[2] == torch.bfloat16
 
 
 @pytest.fixture

@@ -126,4 +126,4 @@ class _Activate(torch.autograd.Function):
 def like(dy: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """A gradient with its numbers in the order of x."""
     dy = dy.resolve_neg()
-    return dy if dy.stride() == x.stride() else torch.empty_like(x).copy_(dy)
+    return dy if dy.stride() == x.stride() else torch.empty_like(x, dtype=dy.dtype).copy_(dy)

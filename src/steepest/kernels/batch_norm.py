@@ -1,5 +1,6 @@
 """Batch norm compiled for this CPU, in one with the activation behind it: two passes over memory, three backward.
 
+It takes maps of bfloat16 from a convolution in half precision, and gives them to such convolutions alone.
 The mean is kept as the sum of two floats and the variance is taken about it, so that neither suffers from a mean far
 from 0. Any number of threads gives the same bits.
 """
@@ -14,7 +15,8 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from steepest.kernels.activation import NONE, Kind, kind_of, like, torchs
-from steepest.kernels.eager import LAST, as_one_call, call, differentiable, follower, learns, serves
+from steepest.kernels.conv3x3 import Conv3x3, narrows
+from steepest.kernels.eager import LAST, NARROW, as_one_call, call, differentiable, follower, learns, serves
 
 
 @final
@@ -28,11 +30,17 @@ class BatchNorm2d(nn.BatchNorm2d):
     folds = True  # it may be absorbed into the convolution before it
     followed_by: tuple[nn.Module, ...] = ()
     """The activation that alone takes this norm's output; in a tuple, so that it is no part of this module."""
+    into: tuple[Conv3x3, ...] = ()
+    """The convolutions that alone take it, or the activation's."""
+    out_of: tuple[Conv3x3, ...] = ()
+    """The convolution whose output, or whose pool's, this norm takes."""
 
     def forward(self, input: Any) -> Any:
         if isinstance(input, fx.Proxy):
             return as_one_call(self, input)
-        return _activated(self, input, [len(input)]) if _serves(self, input) else super().forward(input)
+        if _serves(self, input):
+            return _activated(self, input, [len(input)])
+        return super().forward(input.float() if _ours(self, input) else input)
 
 
 def normalised(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
@@ -46,9 +54,15 @@ def normalised(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) ->
     return y
 
 
+def _ours(module: nn.BatchNorm2d, x: torch.Tensor) -> bool:
+    """Whether these are maps of bfloat16 from a convolution here: of somebody else's PyTorch makes bfloat16 too."""
+    return x.dtype == NARROW and any(one.halves() for one in getattr(module, "out_of", ()))
+
+
 def _serves(module: nn.BatchNorm2d, x: torch.Tensor) -> bool:
     tensors = module.weight, module.bias, module.running_mean, module.running_var
-    if not serves(x, *tensors) or x.dim() != 4 or x.shape[1] != module.num_features or x.numel() <= x.shape[1]:
+    served = serves(*tensors, maps=x) if _ours(module, x) else serves(x, *tensors)
+    if not served or x.dim() != 4 or x.shape[1] != module.num_features or x.numel() <= x.shape[1]:
         return False
     if (module.running_mean is None) is not (module.running_var is None):
         return False
@@ -63,7 +77,8 @@ def _activated(module: nn.BatchNorm2d, x: torch.Tensor, sizes: Sequence[int]) ->
     kind = NONE if act is None else kind_of(act)
     own = module.running_mean, module.running_var
     running = own if module.track_running_stats or not module.training else (None, None)
-    settings = (_share(module), module.eps, module.training or own[0] is None, kind, sizes)
+    narrow = x.dtype == NARROW and narrows(module)
+    settings = (_share(module), module.eps, module.training or own[0] is None, kind, sizes, narrow)
     y: torch.Tensor = _Norm.apply(x, module.weight, module.bias, *running, *settings)  # type: ignore[no-untyped-call]
     if act is not None:
         y.activated_by = act  # type: ignore[attr-defined]
@@ -93,16 +108,20 @@ class _Norm(torch.autograd.Function):
         training: bool,
         kind: Kind,
         sizes: Sequence[int],
+        narrow: bool,
     ) -> torch.Tensor:
         channels, parts = x.shape[1], len(sizes)
-        y, saved = torch.empty_like(x), x.new_empty(parts, 3, channels)
+        saved = torch.empty(parts, 3, channels)
+        y = torch.empty_like(x, dtype=NARROW if narrow else torch.float32)
+        ctx.halved = int(x.dtype == NARROW) + narrow
         own: tuple[Any, Any] = ([mean] * parts, [variance] * parts)
         if parts > 1 and mean is not None:  # with all of a part's, each row becomes its own statistics
-            own = x.new_zeros(parts, channels), x.new_zeros(parts, channels)
+            own = torch.zeros(parts, channels), torch.zeros(parts, channels)
         share = 1.0 if parts > 1 else momentum
         for one, made, kept, *into in zip(x.split(sizes), y.split(sizes), saved, *own, strict=True):
             rows = one.numel() // channels
-            call("steepest_norm", one, made, rows, channels, weight, bias, *into, kept, share, eps, training, *kind)
+            given = one, made, ctx.halved, rows, channels, weight, bias, *into, kept, share, eps, training, *kind
+            call("steepest_norm", *given)
         if training and mean is not None and variance is not None:
             if parts > 1:
                 mean.lerp_(own[0].mean(0), momentum), variance.lerp_(own[1].mean(0), momentum)
@@ -115,7 +134,7 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, bias, saved = ctx.saved_tensors
         (eps, kind, sizes), needs = ctx.settings, ctx.needs_input_grad[:3]
-        rest = (None,) * 7
+        rest = (None,) * 8
         if torch.is_grad_enabled():
 
             def plain(*given: Any) -> torch.Tensor:
@@ -123,13 +142,15 @@ class _Norm(torch.autograd.Function):
                 made = [F.batch_norm(one, None, None, given[1], given[2], True, 0.0, eps) for one in parts]
                 return torchs(torch.cat(made), kind)
 
-            return *differentiable(plain, [x, weight, bias], needs, gradients[0]), *rest
+            dx, *others = differentiable(plain, [x.float(), weight, bias], needs, gradients[0].float())
+            return None if dx is None else dx.to(x.dtype), *others, *rest
         dy, channels = like(gradients[0], x), x.shape[1]
         dx = torch.empty_like(x) if needs[0] else None
-        each = [x.new_empty(len(sizes), channels) if need else None for need in needs[1:]]
+        each = [saved.new_empty(len(sizes), channels) if need else None for need in needs[1:]]
         pieces: list[Any] = [[None] * len(sizes) if one is None else one for one in each]
         into = [None] * len(sizes) if dx is None else dx.split(sizes)
         for one, dy_one, dx_one, kept, *d in zip(x.split(sizes), dy.split(sizes), into, saved, *pieces, strict=True):
             rows = one.numel() // channels
-            call("steepest_norm_backward", one, dy_one, dx_one, rows, channels, weight, bias, kept, *d, *kind)
+            given = one, dy_one, dx_one, ctx.halved, rows, channels, weight, bias, kept, *d, *kind
+            call("steepest_norm_backward", *given)
         return dx, *(None if one is None else one.sum(0) for one in each), *rest

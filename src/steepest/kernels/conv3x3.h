@@ -1,6 +1,6 @@
 // A 3×3 stride-1 convolution for CPUs, forward and both gradients, by Winograd's method (A. Lavin, S. Gray, 2015,
-// arXiv 1509.09308), maps as (N, H, W, C), float32. What lies between the maps, transformed, is of a Number: float32 too, or
-// half (half.h), with maps and weights scaled by powers of two for it.
+// arXiv 1509.09308), maps as (N, H, W, C), of a T: float32 or bfloat16. What lies between the maps, transformed, is of a
+// Number: float32, or half (half.h), with maps and weights scaled by powers of two for it.
 //
 // F(m×m, 3×3) makes m×m outputs of an a×a piece of the input, a = m + 2, with a² products a pair of channels in the
 // place of 9m²: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Summed over input channels, each of the a² frequencies is a product of
@@ -37,8 +37,9 @@ constexpr int TOO_LARGE = 2;  // what is given where halves did not suffice
 constexpr Index GROUPS = 64 / L;         // of channels that are in work at once
 
 // What a pass writes: maps (N, h, w, K), or the largest of each 2×2 of their pixels and, unless null, which of them it is.
+template <class T>
 struct Outputs {
-    float* data;
+    T* data;
     Index h, w, k;
     const float* bias = nullptr;
     bool pooled = false;
@@ -65,7 +66,7 @@ struct Outputs {
         const Index s = step();
         for (Index i = std::max<Index>(0, top / s); i < std::min((top + size) / s, h / s); i++)
             for (Index j = std::max<Index>(0, left / s); j < std::min((left + size) / s, w / s); j++)
-                for (Index g = from; g < to; g++) __builtin_prefetch(data + at(map, i, j) * k + g * L, 1);
+                for (Index g = from; g < to; g += LINE / Index(L * sizeof(T))) __builtin_prefetch(data + at(map, i, j) * k + g * L, 1);
     }
 
     // Transforms one tile's products, of the groups of outputs from `group` on that a vector has; its first pixel is (top, left).
@@ -125,8 +126,8 @@ struct Outputs {
 
 // Transforms x by In, multiplies by the weights, and transforms to y by Out, whose tiles start `before` pixels above and
 // left of theirs. Gives 0, 1 for want of memory, or TOO_LARGE where a product of halves, or a sum, is not finite.
-template <class Number, template <int, int> class In, template <int, int> class Out, class Family>
-int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
+template <class Number, template <int, int> class In, template <int, int> class Out, class T, class Family>
+int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
     constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
     constexpr int PARTS = PAIR<Number>, WIDTH = WIDE<Number>;
     // Groups of L outputs; what is transformed lies in groups of WIDTH channels.
@@ -167,7 +168,7 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
         const Block next(tiles, std::min(after * block, tiles.count), std::min((after + 1) * block, tiles.count));
         if (y.added) {
             const Index one = y.h * y.w * y.k, from = job * block / a_map;
-            std::fill(y.data + from * one, y.data + (from + count / a_map) * one, 0.f);
+            std::fill(y.data + from * one, y.data + (from + count / a_map) * one, T{});
         }
         transform<In>(x, here, {0, count}, pad, zeros, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
@@ -196,7 +197,7 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
                     const auto [map, row, column] = here.tiles[t];
                     for (Index g = start; g < stop; g += PARTS) {
                         const Number* from_m = m + (g - start) / PARTS * lane + t * WIDTH;
-                        lost += y.transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
+                        lost += y.template transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
                             return load(from_m + (at_frequency<LARGE, high>(i) * SIDE + at_frequency<LARGE, wide>(j)) * m_slab);
                         });
                     }
@@ -210,8 +211,8 @@ int pass(const Maps& x, const Filters& w, Outputs y, const Tiles<Family>& tiles,
 
 // With the scales that leave products of halves far from the largest half, and the smallest: of maps a mean size of 1/128,
 // of weights 1. Some hundred pixels and thousand weights are looked at.
-template <class Number>
-Maps scaled(Maps x) {
+template <class Number, class T>
+Maps<T> scaled(Maps<T> x) {
     if (PAIR<Number> == 1) return x;
     const Index step = x.which ? 2 : 1, pixels = x.n * (x.h / step) * (x.w / step);
     x.scale = scale_to(1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
@@ -227,8 +228,8 @@ Filters scaled(Filters w) {
     return w;
 }
 
-template <class Number>
-int forward(const Maps& x, const Filters& w, const Outputs& y, Index pad, int only, int threads) {
+template <class Number, class T>
+int forward(const Maps<T>& x, const Filters& w, const Outputs<T>& y, Index pad, int only, int threads) {
     const Index step = y.step();
     return cheapest(x.n, y.h / step * step, y.w / step * step, only, y.pooled, [&](const auto& tiles) {
         return pass<Number, InputRows, OutputRows>(x, w, y, tiles, pad, 0, threads);
@@ -236,8 +237,8 @@ int forward(const Maps& x, const Filters& w, const Outputs& y, Index pad, int on
 }
 
 // dx of dy. w: with the channels exchanged, and not yet turned.
-template <class Number>
-int input_gradient(const Maps& dy, Filters w, Outputs dx, Index pad, int only, int threads) {
+template <class Number, class T>
+int input_gradient(const Maps<T>& dy, Filters w, Outputs<T> dx, Index pad, int only, int threads) {
     const Index step = dy.which ? 2 : 1;
     // A tile of all outputs that matter has all pixels of the input that do, and all others are 0.
     auto whole = [&](const Cut& cut, Index length) { return cut.count == 1 && cut.size(0) + 2 - pad >= length; };
@@ -256,8 +257,8 @@ int input_gradient(const Maps& dy, Filters w, Outputs dx, Index pad, int only, i
 // A gradient that fits into a thread's cache each thread sums over a part of the tiles, in blocks that fit there too; the
 // parts are added up at the end, always in the same order. A larger one is one part, of which all threads transform a block
 // and then divide the frequencies.
-template <class Number, class Family>
-int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tiles<Family>& tiles, Index pad, int threads) {
+template <class Number, class T, class Family>
+int weight_gradient(const Maps<T>& x, const Maps<T>& dy, const Filters& dw, const Tiles<Family>& tiles, Index pad, int threads) {
     constexpr int F = Family::FREQUENCIES, TWO = PAIR<Number>;
     using G = Transposed<WeightRows<Family::LARGE>>;
     // Transformed in groups of WIDE channels, each of which is as many groups of L.
@@ -338,28 +339,28 @@ int weight_gradient(const Maps& x, const Maps& dy, const Filters& dw, const Tile
 
 // ---- The three as they are called: of maps and weights at their addresses.
 
-template <class Number>
-int conv(const float* x, const float* w, const float* bias, float* y, std::uint8_t* which, Index n, Index h, Index wide, Index c,
+template <class Number, class T>
+int conv(const T* x, const float* w, const float* bias, T* y, std::uint8_t* which, Index n, Index h, Index wide, Index c,
          Index k, const Index* strides, int pad, int pool, int tile, int threads) {
-    const Maps maps = scaled<Number>({x, n, h, wide, c});
+    const auto maps = scaled<Number>(Maps<T>{x, n, h, wide, c});
     const Filters filters = scaled<Number>({const_cast<float*>(w), k, c, strides[0], strides[1], strides[2], strides[3], false});
-    const Outputs outputs{y, h + 2 * pad - 2, wide + 2 * pad - 2, k, bias, pool != 0, which};
+    const Outputs<T> outputs{y, h + 2 * pad - 2, wide + 2 * pad - 2, k, bias, pool != 0, which};
     return forward<Number>(maps, filters, outputs, pad, tile, threads);
 }
 
-template <class Number>
-int conv_input_gradient(const float* dy, const std::uint8_t* which, const float* w, float* dx, Index n, Index h, Index wide, Index c,
+template <class Number, class T>
+int conv_input_gradient(const T* dy, const std::uint8_t* which, const float* w, T* dx, Index n, Index h, Index wide, Index c,
                         Index k, const Index* strides, int pad, int tile, int threads) {
-    const Maps gradient = scaled<Number>({dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k, which});
+    const auto gradient = scaled<Number>(Maps<T>{dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k, which});
     const Filters filters = scaled<Number>({const_cast<float*>(w), c, k, strides[1], strides[0], strides[2], strides[3], false});
-    return input_gradient<Number>(gradient, filters, Outputs{dx, h, wide, c}, pad, tile, threads);
+    return input_gradient<Number>(gradient, filters, Outputs<T>{dx, h, wide, c}, pad, tile, threads);
 }
 
-template <class Number>
-int conv_weight_gradient(const float* x, const float* dy, const std::uint8_t* which, float* dw, Index n, Index h, Index wide, Index c,
+template <class Number, class T>
+int conv_weight_gradient(const T* x, const T* dy, const std::uint8_t* which, float* dw, Index n, Index h, Index wide, Index c,
                          Index k, const Index* strides, int pad, int tile, int threads) {
-    const Maps maps = scaled<Number>({x, n, h, wide, c});
-    const Maps gradient = scaled<Number>({dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k, which});
+    const auto maps = scaled<Number>(Maps<T>{x, n, h, wide, c});
+    const auto gradient = scaled<Number>(Maps<T>{dy, n, h + 2 * pad - 2, wide + 2 * pad - 2, k, which});
     const Filters filters{dw, k, c, strides[0], strides[1], strides[2], strides[3], false};
     const Index step = which ? 2 : 1;
     return cheapest(n, gradient.h / step * step, gradient.w / step * step, tile, which != nullptr, [&](const auto& tiles) {

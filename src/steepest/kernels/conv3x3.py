@@ -4,8 +4,8 @@ It serves float32 on the CPU with padding 0 or 1, one group, no dilation; for al
 is not to be had, PyTorch's own convolution is called. Maps are best in channels_last, others are copied. Winograd's
 method is off the exact sum by about 1e-6 to 2e-5 of the largest output, where PyTorch's is by about 1e-6, and an
 infinity or nan spreads over its tile (up to 6 pixels further). The same input on as many threads gives the same bits.
-Transforms and products may be of half precision, each tensor scaled by a power of two for it; what goes in and comes
-out is float32.
+Transforms and products may be of half precision, each tensor scaled by a power of two for it; the maps are then
+bfloat16. Between such a convolution and the norm behind it, or before it, they stay so.
 
 A max-pool of 2×2 right behind a convolution is computed with it, and what it does not take is not computed at all.
 """
@@ -19,9 +19,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from steepest.kernels import max_pool
-from steepest.kernels.eager import LAST, as_one_call, call, has_hooks, serves, watched
-from steepest.kernels.library import library
+from steepest.kernels import eager, max_pool
+from steepest.kernels.eager import LAST, NARROW, as_one_call, call, has_hooks, serves, watched
 from steepest.mistake import Mistake
 
 M = TypeVar("M", bound=nn.Module)
@@ -40,14 +39,18 @@ def conv3x3(
 
     padding: 0 or 1; without it the maps have at least 3×3 pixels. pool: the largest of each 2×2 pixels of that, with
     sides half as long, of at least 1. half: in half precision, where `halves` has it: the output is then off by 0.2 to
-    3 % of its mean size. N may be 0. Differentiable any number of times: what is differentiated again is computed by
-    PyTorch's operators. Raises Mistake for other shapes.
+    3 % of its mean size. x may be of bfloat16 and the weight of float32; what comes out is what x is. N may be 0.
+    Differentiable any number of times: what is differentiated again is computed by PyTorch's operators. Raises Mistake
+    for other shapes.
     """
     _check(x, weight, bias, padding, 2 if pool else 1)
-    if 0 in (*x.shape[1:], *weight.shape) or not serves(x, weight, bias):
+    half = half and halves(x.shape[1], weight.shape[0])
+    served = serves(weight, bias, maps=x) and 0 not in (*x.shape[1:], *weight.shape)
+    if x.dtype == NARROW != weight.dtype and not (served and half) and not watched():
+        return conv3x3(x.to(weight.dtype), weight, bias, padding, pool=pool).to(NARROW)
+    if not served:
         y = F.conv2d(x, weight, bias, padding=padding)
         return F.max_pool2d(y, 2) if pool else y
-    half = half and halves(x.shape[1], weight.shape[0])
     if half and not (weight.is_contiguous() or weight.is_contiguous(memory_format=LAST)):
         weight = weight.contiguous()
     maps: torch.Tensor = _Conv.apply(x, weight, bias, padding, pool, half)  # type: ignore[no-untyped-call]
@@ -68,26 +71,38 @@ class Conv3x3(nn.Conv2d):
     """Whether it multiplies in half precision while it is trained, where that is to be had."""
     followed_by: tuple[nn.MaxPool2d, ...] = ()
     """The pool that alone takes this convolution's output; in a tuple, so that it is no part of this module."""
+    into: tuple[nn.Module, ...] = ()
+    """The norm that alone takes it, or the pool's, and takes bfloat16."""
 
     def forward(self, input: Any) -> Any:
         if isinstance(input, fx.Proxy):
             return as_one_call(self, input)
         pool = next((one for one in self.followed_by if max_pool.fits(one) and not has_hooks(one, self)), None)
         # The smallest maps are left to each by itself, so that each says what is wrong with them.
-        if pool is None or not self._serves(input, 4) or not serves(input, self.weight, self.bias):
+        if pool is None or not self._serves(input, 4) or not serves(self.weight, self.bias, maps=input):
             return super().forward(input)
-        y = conv3x3(input, self.weight, self.bias, _padding(self), pool=True, half=self._half())
+        y = self._maps(input, self.weight, self.bias, pool=True)
         y.pooled_by = pool  # type: ignore[attr-defined]
         return y
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if self._serves(input, 3):
-            return conv3x3(input, weight, bias, _padding(self), half=self._half())
-        y: torch.Tensor = super()._conv_forward(input, weight, bias)
+            return self._maps(input, weight, bias)
+        widened = input.dtype == NARROW and not watched()
+        y: torch.Tensor = super()._conv_forward(input.to(weight.dtype) if widened else input, weight, bias)
         return y
 
-    def _half(self) -> bool:
-        return self.half_products and self.training
+    def _maps(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *, pool: bool = False
+    ) -> torch.Tensor:
+        half = self.halves()
+        narrow = half and bool(self.into)
+        y = conv3x3(x.to(NARROW) if narrow else x, weight, bias, _padding(self), pool=pool, half=half)
+        return y if narrow else y.to(weight.dtype)
+
+    def halves(self) -> bool:
+        """Whether it multiplies in half precision now, and so is best given maps of bfloat16."""
+        return self.half_products and self.training and halves(self.in_channels, self.out_channels)
 
     def _serves(self, x: torch.Tensor, least: int) -> bool:
         known = not watched() and x.dim() == 4 and x.shape[1] == self.in_channels
@@ -106,9 +121,15 @@ def apply(model: M) -> M:
     return model
 
 
+def narrows(module: nn.Module) -> bool:
+    """Whether what a module gives goes into convolutions alone that are best given maps of bfloat16 now."""
+    into: tuple[Conv3x3, ...] = getattr(module, "into", ())
+    return bool(into) and all(one.halves() for one in into)
+
+
 def halves(c: int, k: int) -> bool:
     """Whether the products of so many channels and filters can be computed in half precision on this processor."""
-    return c % 2 == k % 2 == 0 and hasattr(library(), "steepest_half_conv")
+    return c % 2 == k % 2 == 0 and eager.halves()
 
 
 def fits(conv: nn.Conv2d) -> bool:
@@ -145,13 +166,16 @@ class _Conv(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int, pool: bool, half: bool
     ) -> torch.Tensor:
         into_x, into_weight = ctx.needs_input_grad[:2]
+        ctx.kind = x.dtype
+        x = x.to(NARROW) if half else x
         y, which = _forward(x, weight, bias, padding, pool=pool, chosen=any(ctx.needs_input_grad), half=half)
         ctx.save_for_backward(x if into_weight else None, weight if into_x else None, which)
         ctx.shapes = x.shape, weight.shape
         ctx.strides = weight.stride()
         ctx.padding = padding
         ctx.half = half
-        return y if x.is_contiguous(memory_format=LAST) or weight.is_contiguous(memory_format=LAST) else y.contiguous()
+        y = y if x.is_contiguous(memory_format=LAST) or weight.is_contiguous(memory_format=LAST) else y.contiguous()
+        return y.to(ctx.kind)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -159,16 +183,18 @@ class _Conv(torch.autograd.Function):
         x, weight, which = ctx.saved_tensors
         needs, shapes, padding = ctx.needs_input_grad, ctx.shapes, ctx.padding
         if torch.is_grad_enabled():
+            dy, x = dy.float(), None if x is None else x.float()
             if which is not None:
                 sides = [side + 2 * padding - 2 for side in shapes[0][2:]]
                 dy = max_pool.unpooled(
                     dy, _unpacked(which, dy.shape[1]), torch.Size([shapes[0][0], shapes[1][0], *sides])
                 )
-            return (*_differentiable(dy, x, weight, shapes, padding, needs[:3]), None, None, None)
-        dy = dy.contiguous(memory_format=LAST)
+            dx, *others = _differentiable(dy, x, weight, shapes, padding, needs[:3])
+            return None if dx is None else dx.to(ctx.kind), *others, None, None, None
         dx = _input_gradient(dy, weight, shapes[0], padding, which, half=ctx.half) if needs[0] else None
         dw = _weight_gradient(x, dy, shapes[1], ctx.strides, padding, which, half=ctx.half) if needs[1] else None
-        return dx, dw, dy.sum((0, 2, 3)) if needs[2] else None, None, None, None
+        d_bias = dy.sum((0, 2, 3), dtype=torch.float32) if needs[2] else None
+        return None if dx is None else dx.to(ctx.kind), dw, d_bias, None, None, None
 
 
 def _differentiable(
@@ -201,14 +227,14 @@ def _forward(
     half: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The convolution, or its pool and, where that is asked for, which of four pixels each number is: two bits each."""
-    x = x.contiguous(memory_format=LAST)
+    x = _maps(x, half)
     n, c, h, w = x.shape
     k = weight.shape[0]
     sides = [(side + 2 * padding - 2) // (2 if pool else 1) for side in (h, w)]
     y = torch.empty((n, k, *sides), dtype=x.dtype, memory_format=LAST)
     which = torch.empty((n, *sides, -(-k // 16)), dtype=torch.int32) if pool and chosen else None
     bias = None if bias is None else bias.contiguous()
-    _call("conv", half, x, weight, bias, y, which, n, h, w, c, k, _four(weight.stride()), padding, pool, tile)
+    _call("conv", half, y, x, weight, bias, y, which, n, h, w, c, k, _four(weight.stride()), padding, pool, tile)
     return y, which
 
 
@@ -221,11 +247,11 @@ def _input_gradient(
     tile: int = 0,
     half: bool = False,
 ) -> torch.Tensor:
-    dy = dy.contiguous(memory_format=LAST)
+    dy = _maps(dy, half)
     n, c, h, w = shape
     dx = torch.empty(shape, dtype=dy.dtype, memory_format=LAST)
     k = weight.shape[0]
-    _call("input_gradient", half, dy, which, weight, dx, n, h, w, c, k, _four(weight.stride()), padding, tile)
+    _call("input_gradient", half, dx, dy, which, weight, dx, n, h, w, c, k, _four(weight.stride()), padding, tile)
     return dx
 
 
@@ -239,17 +265,27 @@ def _weight_gradient(
     tile: int = 0,
     half: bool = False,
 ) -> torch.Tensor:
-    x, dy = x.contiguous(memory_format=LAST), dy.contiguous(memory_format=LAST)
+    x, dy = _maps(x, half), _maps(dy, half)
     n, c, h, w = x.shape
-    dw = torch.empty(shape, dtype=x.dtype, memory_format=LAST if strides[1] == 1 else torch.contiguous_format)
-    _call("weight_gradient", half, x, dy, which, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
+    dw = torch.empty(shape, dtype=torch.float32, memory_format=LAST if strides[1] == 1 else torch.contiguous_format)
+    _call("weight_gradient", half, dw, x, dy, which, dw, n, h, w, c, shape[0], _four(dw.stride()), padding, tile)
     return dw
 
 
-def _call(function: str, half: bool, *given: Any) -> None:
-    """In half precision where that is wanted and suffices for the numbers, else in float32."""
-    if not (half and call(f"steepest_half_{function}", *given)):
-        call(f"steepest_{function}", *given)
+def _maps(x: torch.Tensor, half: bool) -> torch.Tensor:
+    """As a kernel takes them."""
+    return (x.to(NARROW) if half else x).contiguous(memory_format=LAST)
+
+
+def _call(function: str, half: bool, made: torch.Tensor, *given: Any) -> None:
+    """In half precision where that is wanted and suffices for the numbers, else in float32. made: what is written."""
+    if half and call(f"steepest_half_{function}", *given):
+        return
+    wide = [one.float() if isinstance(one, torch.Tensor) and one.dtype == NARROW else one for one in given]
+    call(f"steepest_{function}", *wide)
+    for one, other in zip(given, wide, strict=True):
+        if one is made and other is not one:
+            made.copy_(other)
 
 
 def _unpacked(which: torch.Tensor, channels: int) -> torch.Tensor:

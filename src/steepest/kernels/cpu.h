@@ -73,11 +73,11 @@ INLINE Vec load_first(const float* p, Index count) {
 
 constexpr Index LINE = 64;  // bytes that a cache moves at once
 
-// Whether `count` numbers from p on, in rows of `row`, are written so: each vector is a line, and they are many.
-INLINE bool streams(const float* p, Index count, Index row) {
-    constexpr Index many = Index(4) << 20;
-    return L * sizeof(float) == LINE && reinterpret_cast<std::uintptr_t>(p) % LINE == 0 && row % L == 0 &&
-           count * Index(sizeof(float)) > many;
+// Whether `count` numbers from p on, in rows of `row`, are written so: each row is whole lines, and they are many.
+template <class T>
+INLINE bool streams(const T* p, Index count, Index row) {
+    constexpr Index many = Index(4) << 20, size = sizeof(T);
+    return L * sizeof(float) == LINE && reinterpret_cast<std::uintptr_t>(p) % LINE == 0 && row * size % LINE == 0 && count * size > many;
 }
 
 INLINE void stream(float* p, Vec v) {

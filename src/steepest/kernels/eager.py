@@ -12,18 +12,26 @@ from torch.nn.modules import module as hooked
 from steepest.kernels.library import library, once
 
 LAST = torch.channels_last
+NARROW = torch.bfloat16
 
 
-def serves(*tensors: torch.Tensor | None) -> bool:
-    """Whether the compiled kernels take these tensors as they are, here and now."""
-    return not watched() and all(one is None or _plain(one) for one in tensors) and library() is not None
+def serves(*tensors: torch.Tensor | None, maps: torch.Tensor | None = None) -> bool:
+    """Whether the compiled kernels take these tensors as they are, here and now. maps: may be of bfloat16 too."""
+    if watched() or not all(one is None or _plain(one, torch.float32) for one in tensors) or library() is None:
+        return False
+    return maps is None or _plain(maps, torch.float32) or (halves() and _plain(maps, NARROW))
 
 
-def _plain(x: torch.Tensor) -> bool:
+def halves() -> bool:
+    """Whether this processor multiplies halves, with which go maps of bfloat16."""
+    return hasattr(library(), "steepest_half_conv")
+
+
+def _plain(x: torch.Tensor, kind: torch.dtype) -> bool:
     return (
         type(x) in (torch.Tensor, nn.Parameter)
         and x.device.type == "cpu"
-        and x.dtype == torch.float32
+        and x.dtype == kind
         and x.layout == torch.strided
         and not x.is_neg()
     )

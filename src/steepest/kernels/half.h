@@ -6,13 +6,10 @@
 
 #pragma once
 
-#include "cpu.h"
+#include "bfloat16.h"
 
 #include <cmath>
 #include <type_traits>
-#if defined(__AVX512FP16__)
-#include <immintrin.h>
-#endif
 
 namespace {
 
@@ -32,8 +29,7 @@ INLINE void store_pair(float* p, Vec v, Vec) { store(p, v); }
 INLINE Vec joined(const Vec* parts, float, const float*) { return parts[0]; }
 INLINE Vec part(Vec v, int) { return v; }
 
-#if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
-#define STEEPEST_HALF 1
+#if defined(STEEPEST_HALF)
 
 #if defined(__aarch64__) && !defined(__clang__)  // GCC 12 has no _Float16 here in C++
 using Half = __fp16;
@@ -44,28 +40,22 @@ typedef Half Halves __attribute__((vector_size(L * sizeof(float))));
 typedef Half LooseHalves __attribute__((vector_size(L * sizeof(float)), aligned(2), may_alias));
 typedef Half Few __attribute__((vector_size(L * sizeof(Half))));  // as many as a vector has floats
 typedef Half LooseFew __attribute__((vector_size(L * sizeof(Half)), aligned(2), may_alias));
-typedef std::uint16_t Shorts __attribute__((vector_size(L * sizeof(Half))));
 typedef std::uint16_t AllShorts __attribute__((vector_size(L * sizeof(float))));
-typedef std::uint32_t Words __attribute__((vector_size(L * sizeof(float))));
 
-#if defined(__AVX512FP16__)  // GCC 12 converts numbers one by one, and moves them about in several steps
+#if defined(__AVX512FP16__)
 INLINE Vec floats(Few v) { return (Vec)_mm512_cvtph_ps((__m256i)v); }
 INLINE Few few(Vec v) { return (Few)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE Shorts shorts(Words v) { return (Shorts)_mm512_cvtepi32_epi16((__m512i)v); }
 INLINE Halves shorts(Words v, Words w) {
     AllShorts every;
     for (int i = 0; i < 2 * L; i++) every[i] = static_cast<std::uint16_t>(2 * i);
     return (Halves)_mm512_permutex2var_epi16((__m512i)v, (__m512i)every, (__m512i)w);
 }
-INLINE Words words(Few v) { return (Words)_mm512_cvtepu16_epi32((__m256i)v); }
 INLINE Few first(Halves v) { return (Few)_mm512_castsi512_si256((__m512i)v); }
 INLINE Few second(Halves v) { return (Few)_mm512_extracti64x4_epi64((__m512i)v, 1); }
 INLINE Halves both(Few v, Few w) { return (Halves)_mm512_inserti64x4(_mm512_castsi256_si512((__m256i)v), (__m256i)w, 1); }
 #else
 INLINE Vec floats(Few v) { return __builtin_convertvector(v, Vec); }
 INLINE Few few(Vec v) { return __builtin_convertvector(v, Few); }
-INLINE Shorts shorts(Words v) { return __builtin_convertvector(v, Shorts); }
-INLINE Words words(Few v) { return __builtin_convertvector((Shorts)v, Words); }
 INLINE Few first(Halves v) {
     Few made;
     std::memcpy(&made, &v, sizeof made);
@@ -107,7 +97,7 @@ INLINE void store_sums(Half* p, Index, const Halves* sums) {
 }
 
 // Each number beside its like.
-INLINE Halves pairs(Few v, Few w) { return (Halves)(words(v) | words(w) << 16); }
+INLINE Halves pairs(Few v, Few w) { return (Halves)(words((Shorts)v) | words((Shorts)w) << 16); }
 INLINE void store_pair(Half* p, Vec v, Vec w) { store(p, pairs(few(v), few(w))); }
 
 // Two vectors of floats as one of halves, multiplied, and back.
@@ -125,15 +115,16 @@ INLINE bool finite(Vec zeros) {
 
 // The power of two that brings the mean size of some of `rows` rows of numbers, each `step` from the last, to about `size`;
 // 1 if they are all 0, or not all finite.
-inline float scale_to(float size, const float* data, Index rows, Index row, Index step) {
+template <class T>
+float scale_to(float size, const T* data, Index rows, Index row, Index step) {
     Vec sums = {};
     float sum = 0;
     Index seen = 0;
     for (Index i = 0; i < rows; i += step, seen += row) {
-        const float* p = data + i * row;
+        const T* p = data + i * row;
         Index j = 0;
         for (; j + L <= row; j += L) sums += load(p + j) < 0 ? -load(p + j) : load(p + j);
-        for (; j < row; j++) sum += std::fabs(p[j]);
+        for (; j < row; j++) sum += std::fabs(float(p[j]));
     }
     for (int l = 0; l < L; l++) sum += sums[l];
     const float ratio = size * static_cast<float>(seen) / sum;

@@ -1,7 +1,8 @@
-// A convolution of maps of few channels, with stride 1 and without padding, and the activation behind it, forward only,
-// float32, maps as (N, H, W, C): a frozen first layer, whose outputs are written once and whose inputs are few.
+// A convolution of maps of few channels, with stride 1 and without padding, and the activation behind it, forward only, maps
+// as (N, H, W, C) of float32, those made also of bfloat16: a frozen first layer, whose inputs are few.
 
 #include "activations.h"
+#include "bfloat16.h"
 
 #include <new>
 
@@ -16,8 +17,8 @@ struct Conv {
 
     // P pixels from x on, G vectors of outputs from `group` on, to y. A last vector with fewer outputs writes into the
     // next pixels, but not past `end`.
-    template <int P, int G, class Act>
-    INLINE void pixels(const float* from, Index group, float* y, const float* end, Act act) const {
+    template <int P, int G, class Y, class Act>
+    INLINE void pixels(const float* from, Index group, Y* y, const Y* end, Act act) const {
         Vec sum[P][G];
         each<G>([&](auto g) IN_PLACE { each<P>([&](auto p) IN_PLACE { sum[p][g] = load(bias + group + g * L); }); });
         const float* weight = w + group;
@@ -33,17 +34,17 @@ struct Conv {
         each<P>([&](auto p) IN_PLACE {
             each<G>([&](auto g) IN_PLACE {
                 const Vec value = act.value(sum[p][g]);
-                float* to = y + p * k + group + g * L;
+                Y* to = y + p * k + group + g * L;
                 to + L <= end ? store(to, value) : store_first(to, value, std::min<Index>(L, k - group - g * L));
             });
         });
     }
 
     // A row of outputs: the last vectors first, so that what these write too much is written again.
-    template <class Act>
-    void row(const float* from, float* y, Act act) const {
+    template <class Y, class Act>
+    void row(const float* from, Y* y, Act act) const {
         const Index wide = width - size + 1;
-        const float* end = y + wide * k;
+        const Y* end = y + wide * k;
         auto vectors = [&](auto g, Index group) IN_PLACE {
             Index done = 0;
             for (; done + PIXELS <= wide; done += PIXELS) pixels<PIXELS, g>(from + done * c, group, y + done * k, end, act);
@@ -60,8 +61,8 @@ struct Conv {
 extern "C" {
 
 // y (N, H - size + 1, W - size + 1, K) = activation(w * x + bias) of x (N, H, W, C), all dense. w: (K, C, size, size), bias:
-// K numbers or null. Gives 0, or 1 for want of memory.
-int steepest_image_conv(const float* x, const float* w, const float* bias, float* y, Index n, Index h, Index wide, Index c,
+// K numbers or null. halved: y is of bfloat16, else it is of float32, as x is. Gives 0, or 1 for want of memory.
+int steepest_image_conv(const float* x, const float* w, const float* bias, void* y, int halved, Index n, Index h, Index wide, Index c,
                         Index k, Index size, int activation, float setting, int threads) {
     try {
         const Index lanes = up(k, L) * L, taps = size * size;
@@ -75,12 +76,18 @@ int steepest_image_conv(const float* x, const float* w, const float* bias, float
         const Conv conv{x, packed.data(), &packed[taps * c * lanes], h, wide, c, k, size, lanes};
         const Index high = h - size + 1, a_row = (wide - size + 1) * k, rows = n * high;
         const Index some = std::max<Index>(1, JOB / a_row);
-        with_activation(activation, setting, [&](auto act) {
-            divide(threads, up(rows, some), [&](int, Index job) {
-                for (Index row = job * some; row < std::min((job + 1) * some, rows); row++)
-                    conv.row(x + (row / high * h + row % high) * wide * c, y + row * a_row, act);
+        const auto all = [&](auto* maps) {
+            with_activation(activation, setting, [&](auto act) {
+                divide(threads, up(rows, some), [&](int, Index job) {
+                    for (Index row = job * some; row < std::min((job + 1) * some, rows); row++)
+                        conv.row(x + (row / high * h + row % high) * wide * c, maps + row * a_row, act);
+                });
             });
-        });
+        };
+#ifdef STEEPEST_HALF
+        if (halved) return all(static_cast<BFloat16*>(y)), 0;
+#endif
+        all(static_cast<float*>(y));
     } catch (const std::bad_alloc&) {
         return 1;
     }

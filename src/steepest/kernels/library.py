@@ -178,6 +178,7 @@ def _declared(made: ctypes.CDLL) -> ctypes.CDLL:
     real = ctypes.c_float
     made.steepest_norm.argtypes = [
         *[pointer] * 2,
+        number,
         *[size] * 2,
         *[pointer] * 5,
         *[ctypes.c_double] * 2,
@@ -185,10 +186,10 @@ def _declared(made: ctypes.CDLL) -> ctypes.CDLL:
         real,
         number,
     ]
-    made.steepest_norm_backward.argtypes = [*[pointer] * 3, *[size] * 2, *[pointer] * 5, number, real, number]
+    made.steepest_norm_backward.argtypes = [*[pointer] * 3, number, *[size] * 2, *[pointer] * 5, number, real, number]
     made.steepest_activation.argtypes = [*[pointer] * 2, size, number, real, number]
     made.steepest_activation_backward.argtypes = [*[pointer] * 3, size, number, real, number]
-    made.steepest_image_conv.argtypes = [*[pointer] * 4, *[size] * 6, number, real, number]
+    made.steepest_image_conv.argtypes = [*[pointer] * 4, number, *[size] * 6, number, real, number]
     made.steepest_pool.argtypes = made.steepest_pool_backward.argtypes = [*[pointer] * 3, *[size] * 4, number]
     made.steepest_lanes.argtypes = [*[pointer] * 5, size]
     for name in ("activation", "activation_backward", "pool", "pool_backward"):

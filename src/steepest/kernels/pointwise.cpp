@@ -1,4 +1,5 @@
-// Batch norm and the activation behind it in one, and activations alone: forward and backward, float32, maps as (N·H·W, C).
+// Batch norm and the activation behind it in one, and activations alone: forward and backward, maps as (N·H·W, C) of float32,
+// a norm's also of bfloat16; what is computed is float32.
 //
 // The maps are one long row of numbers in which the channels repeat after C. A period is the least multiple of C that
 // is a whole number of vectors, so that whatever C is, vectors are full and each has its own vector of scales; what is
@@ -6,6 +7,7 @@
 // sums depend on neither their number nor their order: any number of threads gives the same bits.
 
 #include "activations.h"
+#include "bfloat16.h"
 
 #include <cmath>
 #include <new>
@@ -50,9 +52,15 @@ struct Shape {
     }
 };
 
-INLINE Vec load_some(const float* p, Index count) { return count == L ? load(p) : load_first(p, count); }
-INLINE void store_some(float* p, Vec v, Index count) { count == L ? store(p, v) : store_first(p, v, count); }
-INLINE void store_some(float* p, Vec v, Index count, bool past) { past && count == L ? stream(p, v) : store_some(p, v, count); }
+template <class T>
+INLINE Vec load_some(const T* p, Index count) {
+    return count == L ? load(p) : load_first(p, count);
+}
+template <class T>
+INLINE void store_some(T* p, Vec v, Index count, bool past = false) {
+    if (count < L) return store_first(p, v, count);
+    past ? stream(p, v) : store(p, v);
+}
 
 // For each block two sums over its periods, of what `terms` gives for a position and its place in the period.
 template <class F>
@@ -72,10 +80,11 @@ INLINE void two_sums(const Shape& s, Index job, float* sums, F&& terms) {
 
 // Each channel's mean and (biased) variance. A block is gone over twice, the second time in the cache: for its own mean,
 // then for the distances to that, which lie about 0.
-void moments(const float* x, const Shape& s, std::vector<double>& mean, std::vector<double>& variance, int threads) {
+template <class X>
+void moments(const X* x, const Shape& s, std::vector<double>& mean, std::vector<double>& variance, int threads) {
     std::vector<float> sums(s.blocks * 3 * s.period);
     divide(threads, s.blocks, [&](int, Index job) {
-        const float* first = x + job * s.block * s.period;
+        const X* first = x + job * s.block * s.period;
         float *sum = &sums[job * 3 * s.period], *middle = sum + 2 * s.period;
         two_sums(s, job, sum, [&](Index at, Index v, Index, Vec& a, Vec&) IN_PLACE { a += load(x + at) - load(first + v); });
         for (Index v = 0; v < s.period; v++) middle[v] = first[v] + sum[v] / s.length(job);
@@ -93,7 +102,7 @@ void moments(const float* x, const Shape& s, std::vector<double>& mean, std::vec
             for (Index v = 0; v < s.period; v++) body(v, n, over, double(middle[v]), double(sum[v]), double(square[v]));
         }
     };
-    const float* rest = x + s.count * s.period;
+    const X* rest = x + s.count * s.period;
     blocks([&](Index v, double n, double, double middle, double sum, double) { means[v] += n * middle + sum; });
     for (Index v = 0; v < s.tail; v++) means[v] += rest[v];
     for (Index v = 0; v < s.period; v++) mean[v % s.c] += means[v];
@@ -128,8 +137,8 @@ struct Normal {
     INLINE Vec of(Vec centred, Index v) const { return centred * load(&scale[v]) + load(&offset[v]); }
 };
 
-template <class Act>
-void norm(const float* x, float* y, const Shape& s, const Normal& normal, Act act, int threads) {
+template <class X, class Y, class Act>
+void norm(const X* x, Y* y, const Shape& s, const Normal& normal, Act act, int threads) {
     const bool past = streams(y, s.total, L);
     divide(threads, s.jobs, [&](int, Index job) {
         s.vectors(job, [&](Index at, Index v, Index count) IN_PLACE {
@@ -138,9 +147,9 @@ void norm(const float* x, float* y, const Shape& s, const Normal& normal, Act ac
     });
 }
 
-template <class Act>
-void norm_backward(const float* x, const float* dy, float* dx, const Shape& s, const Statistics& of, const Normal& normal,
-                   float* d_weight, float* d_bias, Act act, int threads) {
+template <class X, class Y, class Act>
+void norm_backward(const X* x, const Y* dy, X* dx, const Shape& s, const Statistics& of, const Normal& normal, float* d_weight,
+                   float* d_bias, Act act, int threads) {
     std::vector<float> sums(s.jobs * 2 * s.period);
     auto terms = [&](Index at, Index v, Index count, Vec& a, Vec& b) IN_PLACE {
         const Vec centred = normal.centred(load_some(x + at, count), v);
@@ -192,6 +201,25 @@ void pointwise(float* out, Index total, int threads, F&& body) {
     });
 }
 
+// Calls body(one of x's numbers, one of y's) for the number that Python has for both.
+template <class F>
+void with_maps(int halved, F&& body) {
+#ifdef STEEPEST_HALF
+    if (halved == 1) return body(BFloat16{}, 0.f);
+    if (halved == 2) return body(BFloat16{}, BFloat16{});
+#endif
+    body(0.f, 0.f);
+}
+
+template <class T>
+const T* at(T, const void* p) {
+    return static_cast<const T*>(p);
+}
+template <class T>
+T* at(T, void* p) {
+    return static_cast<T*>(p);
+}
+
 // Runs body; 1 for want of memory, else 0.
 template <class F>
 int guarded(F&& body) {
@@ -207,16 +235,16 @@ int guarded(F&& body) {
 
 extern "C" {
 
-// y = activation(batch norm(x)), of x (rows, C). weight, bias: C numbers, or null for 1 and 0. training: with the
-// statistics of x, which go to saved (3, C); the running ones, unless null, take `momentum` of them. Otherwise with the
-// running ones.
-int steepest_norm(const float* x, float* y, Index rows, Index c, const float* weight, const float* bias, float* running_mean,
+// y = activation(batch norm(x)), of x (rows, C). halved: 0: both are of float32; 1: x is of bfloat16; 2: both are. weight,
+// bias: C numbers, or null for 1 and 0. training: with the statistics of x, which go to saved (3, C); the running ones,
+// unless null, take `momentum` of them. Otherwise with the running ones.
+int steepest_norm(const void* x, void* y, int halved, Index rows, Index c, const float* weight, const float* bias, float* running_mean,
                   float* running_variance, float* saved, double momentum, double eps, int training, int activation,
                   float setting, int threads) {
     return guarded([&] {
         const Shape s(rows, c);
         std::vector<double> mean(c), variance(c);
-        if (training) moments(x, s, mean, variance, threads);
+        if (training) with_maps(halved, [&](auto of_x, auto) { moments(at(of_x, x), s, mean, variance, threads); });
         for (Index v = 0; v < c; v++) {
             if (!training) mean[v] = running_mean[v], variance[v] = running_variance[v];
             if (training && running_mean) {
@@ -229,20 +257,24 @@ int steepest_norm(const float* x, float* y, Index rows, Index c, const float* we
             saved[2 * c + v] = float(1 / std::sqrt(variance[v] + eps));
         }
         const Normal normal(s, Statistics(saved, c), weight, bias);
-        with_activation(activation, setting, [&](auto act) { norm(x, y, s, normal, act, threads); });
+        with_maps(halved, [&](auto of_x, auto of_y) {
+            with_activation(activation, setting, [&](auto act) { norm(at(of_x, x), at(of_y, y), s, normal, act, threads); });
+        });
     });
 }
 
-// The gradients of a forward pass in training: dx (rows, C), d_weight and d_bias (C), each unless null.
-int steepest_norm_backward(const float* x, const float* dy, float* dx, Index rows, Index c, const float* weight,
+// The gradients of a forward pass in training: dx (rows, C) as x is, d_weight and d_bias (C), each unless null; dy is as y was.
+int steepest_norm_backward(const void* x, const void* dy, void* dx, int halved, Index rows, Index c, const float* weight,
                            const float* bias, const float* saved, float* d_weight, float* d_bias, int activation,
                            float setting, int threads) {
     return guarded([&] {
         const Shape s(rows, c);
         const Statistics of(saved, c);
         const Normal normal(s, of, weight, bias);
-        with_activation(activation, setting, [&](auto act) {
-            norm_backward(x, dy, dx, s, of, normal, d_weight, d_bias, act, threads);
+        with_maps(halved, [&](auto of_x, auto of_y) {
+            with_activation(activation, setting, [&](auto act) {
+                norm_backward(at(of_x, x), at(of_y, dy), at(of_x, dx), s, of, normal, d_weight, d_bias, act, threads);
+            });
         });
     });
 }

@@ -1,7 +1,7 @@
 """Gives the pools, norms and activations of a network the classes that the compiled kernels compute.
 
 A norm learns of the activation behind it, as does a module that lets others `convolve` or `normalise` for it, and a
-compiled convolution of its pool.
+compiled convolution of its pool; and each of the convolutions, or the norm, that take what comes out then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def apply(model: M) -> M:
 
     A norm without an activation behind it stays PyTorch's, which takes as few seconds.
     """
-    followed = pairs(model)
+    followed, led = pairs(model)
     for module in model.modules():
         if type(module) is nn.MaxPool2d and fits(module):
             module.__class__ = MaxPool2x2
@@ -46,6 +46,12 @@ def apply(model: M) -> M:
             if hasattr(type(one), name):
                 setattr(one, name, function)
         one.followed_by = (other,)  # type: ignore[assignment]
+    for one, others in led:
+        kinds = {type(other) for other in others}
+        if type(one) is Conv3x3 and kinds == {BatchNorm2d}:
+            one.into, others[0].out_of = others, (one,)  # type: ignore[assignment]
+        elif type(one) is not Conv3x3 and kinds == {Conv3x3}:
+            one.into = others  # type: ignore[assignment]
     return model
 
 
@@ -55,37 +61,45 @@ def compiled(module: nn.Module) -> type[nn.Module] | None:
     return next((OURS[kind] for kind in same if type(module).forward is kind.forward), None)
 
 
-def pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+def pairs(
+    model: nn.Module,
+) -> tuple[list[tuple[nn.Module, nn.Module]], list[tuple[nn.Module, tuple[nn.Module, ...]]]]:
     """The norms and the like whose output an activation takes and nobody else, each with it; convolutions and pools so.
+    Then norms and the like, and convolutions, each with the modules that alone take its output, or its follower's.
 
     This is read from the network's graph, in training and in evaluation; a network that has none has no pairs.
     """
     modules = dict(model.named_modules())
     kinds = {type(module) for module in modules.values()}
     if not any(map(_activates, modules.values())) and not {Conv3x3, nn.MaxPool2d} <= kinds:
-        return []  # nothing to read a graph for
-    names = _pairs(model, training=True) & _pairs(model, training=False)
-    return [(modules[one], modules[other]) for one, other in sorted(names)]
+        return [], []  # nothing to read a graph for
+    (followed, led), (too, led_too) = (_pairs(model, training=training) for training in (True, False))
+    return (
+        [(modules[one], modules[other]) for one, other in sorted(followed & too)],
+        [(modules[one], tuple(map(modules.__getitem__, others))) for one, others in sorted(led & led_too)],
+    )
 
 
-def _pairs(model: nn.Module, training: bool) -> set[tuple[str, str]]:
+def _pairs(model: nn.Module, training: bool) -> tuple[set[tuple[str, str]], set[tuple[str, tuple[str, ...]]]]:
     copied = copy.deepcopy(model).train(training)
     try:
         with torch.random.fork_rng(devices=[]):
             nodes = [node for node in _Tracer().trace(copied).nodes if node.op == "call_module"]
     except Exception:  # whatever a module of anybody's raises, given no tensor
-        return set()
+        return set(), set()
     modules = dict(copied.named_modules())
     calls = [str(node.target) for node in nodes]
-    found = set()
+
+    followed, led = set(), set()
     for node in nodes:
-        one, other = node.args[0] if node.args else None, str(node.target)
-        if not isinstance(one, fx.Node) or one.op != "call_module" or len(one.users) != 1 or len(node.args) != 1:
+        name, ends = str(node.target), _takers(node)
+        if calls.count(name) > 1 or not (type(modules[name]) is Conv3x3 or _activates(modules[name])):
             continue
-        names = str(one.target), other
-        if _fit(modules[names[0]], modules[names[1]]) and calls.count(names[0]) == 1 and not node.kwargs:
-            found.add(names)
-    return found
+        if len(ends) == 1 and _fit(modules[name], modules[str(ends[0].target)]):
+            followed.add((name, str(ends[0].target)))
+            ends = _takers(ends[0])
+        led.add((name, tuple(str(one.target) for one in ends)))
+    return followed, led
 
 
 def _fit(one: nn.Module, other: nn.Module) -> bool:
@@ -96,6 +110,12 @@ def _fit(one: nn.Module, other: nn.Module) -> bool:
 
 def _activates(module: nn.Module) -> bool:
     return type(module) is nn.BatchNorm2d or any(hasattr(type(module), name) for name in HOOKS)
+
+
+def _takers(node: fx.Node) -> list[fx.Node]:
+    """The calls that take its output, if all are of modules, with nothing else."""
+    found = list(node.users)
+    return found if all(one.op == "call_module" and len(one.args) == 1 and not one.kwargs for one in found) else []
 
 
 class _Tracer(fx.Tracer):

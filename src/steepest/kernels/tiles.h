@@ -47,8 +47,9 @@ INLINE void pack_choices(std::uint8_t* p, const Choice& chosen) {
 // ---- Maps (N, H, W, C). With `which`, data is the gradient of the largest of each 2×2 pixels, (N, H/2, W/2, C), and
 // `which` says where each was: the maps' own numbers are that gradient there and 0 elsewhere.
 
+template <class T>
 struct Maps {
-    const float* data;
+    const T* data;
     Index n, h, w, c;
     const std::uint8_t* which = nullptr;
     float scale = 1;  // by which products of halves multiply it
@@ -59,7 +60,7 @@ struct Maps {
         const Index from = std::max<Index>(0, left / step), to = std::min(wide, (left + size) / step);
         for (Index row = std::max<Index>(0, top / step); row < std::min(high, (top + size) / step); row++) {
             const Index at = (map * high + row) * wide;
-            for (Index i = (at + from) * c; i < (at + to) * c; i += LINE / Index(sizeof(float))) __builtin_prefetch(data + i, 0, 2);
+            for (Index i = (at + from) * c; i < (at + to) * c; i += LINE / Index(sizeof(T))) __builtin_prefetch(data + i, 0, 2);
             if (!which) continue;
             const Index bytes = choice_bytes(c);
             for (Index i = (at + from) * bytes; i < (at + to) * bytes; i += LINE) __builtin_prefetch(which + i, 0, 2);
@@ -161,8 +162,8 @@ struct Block {
     }
 
     // Calls the f-th of F shares of the tiles' pieces of x into the cache, for a later transform by `Of`.
-    template <template <int, int> class Of>
-    void call_into_cache(const Maps& x, Index pad, int f) const {
+    template <template <int, int> class Of, class T>
+    void call_into_cache(const Maps<T>& x, Index pad, int f) const {
         constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE;
         for (Index t = starts[4] * f / F; t < starts[4] * (f + 1) / F; t++)
             x.call_into_cache(tiles[t].map, tiles[t].row - pad, tiles[t].column - pad, Of<LARGE, LARGE>::columns);
@@ -192,14 +193,14 @@ struct Block {
 };
 
 // Where the pixels of a piece of a map stand: outside the map `zeros`, or, of a pool's gradient, a choice that nobody made.
-template <int HIGH, int WIDE, bool pooled>
+template <class T, int HIGH, int WIDE, bool pooled>
 struct Piece {
-    const float* pixel[HIGH][WIDE];
+    const T* pixel[HIGH][WIDE];
     const std::uint8_t* which[HIGH][pooled ? WIDE : 1];
     int choice[HIGH][pooled ? WIDE : 1];
     Index last = 0;  // of its pixels in memory
 
-    void find(const Maps& x, Index map, Index top, Index left, const float* zeros) {
+    void find(const Maps<T>& x, Index map, Index top, Index left, const T* zeros) {
         constexpr Index step = pooled ? 2 : 1;
         const Index h = x.h / step, w = x.w / step;
         for (int i = 0; i < HIGH; i++)
@@ -218,15 +219,15 @@ struct Piece {
 
     // A group of the channels of pixel (i, j); count: as many of them as there are.
     INLINE Vec read(int i, int j, Index group, Index count, const Choices& choices) const {
-        const float* p = pixel[i][j] + group * L;
+        const T* p = pixel[i][j] + group * L;
         const Vec value = count == L ? load(p) : load_few(p, count);
         if constexpr (!pooled) return value;
         return choices.are(which[i][j] + group * (L / 4), choice[i][j]) ? value : Vec{};
     }
 };
 
-template <class Family, template <int, int> class Of, bool pooled, int TOGETHER, class Number>
-void transform(const Maps& x, const Block<Family>& block, Range range, Index pad, const float* zeros, Number* to, Index slab,
+template <class Family, template <int, int> class Of, bool pooled, int TOGETHER, class T, class Number>
+void transform(const Maps<T>& x, const Block<Family>& block, Range range, Index pad, const float* zeros, Number* to, Index slab,
                Index lane, bool far = false) {
     constexpr int LARGE = Family::LARGE, PARTS = PAIR<Number>;
     const Index whole = x.c / WIDE<Number>, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
@@ -234,11 +235,11 @@ void transform(const Maps& x, const Block<Family>& block, Range range, Index pad
     block.sizes(range, [&](auto high, auto wide, Index from, Index end) {
         using Rows = Of<LARGE, high>;
         using Columns = Of<LARGE, wide>;
-        std::array<Piece<Rows::columns, Columns::columns, pooled>, TOGETHER> next;
+        std::array<Piece<T, Rows::columns, Columns::columns, pooled>, TOGETHER> next;
         auto find = [&](Index t) {
             for (int i = 0; i < TOGETHER; i++) {
                 const auto [map, row, column] = block.tiles[t + i];
-                next[i].find(x, map, row - pad, column - pad, zeros);
+                next[i].find(x, map, row - pad, column - pad, reinterpret_cast<const T*>(zeros));
             }
         };
         find(from);
@@ -297,8 +298,8 @@ void transform(const Maps& x, const Block<Family>& block, Range range, Index pad
 // outside the map. Frequency f of tile t, group g of WIDE channels goes to to[f·slab + g·lane + t·WIDE]; of two tiles
 // TOGETHER, group g of L to to[f·slab + g·lane + t·L], each number beside its like. Lanes past the last channel hold
 // anything. far: `to` is not in the core's own cache, and each next line is called there before it is written.
-template <template <int, int> class Of, int TOGETHER = 1, class Family, class... Rest>
-void transform(const Maps& x, const Block<Family>& block, Range range, Rest... rest) {
+template <template <int, int> class Of, int TOGETHER = 1, class T, class Family, class... Rest>
+void transform(const Maps<T>& x, const Block<Family>& block, Range range, Rest... rest) {
     x.which ? transform<Family, Of, true, TOGETHER>(x, block, range, rest...)
             : transform<Family, Of, false, TOGETHER>(x, block, range, rest...);
 }
