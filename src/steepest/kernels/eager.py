@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +26,12 @@ def serves(*tensors: torch.Tensor | None, maps: torch.Tensor | None = None) -> b
 
 def halves() -> bool:
     """Whether this processor multiplies halves, with which go maps of bfloat16."""
-    return hasattr(library(), "steepest_half_conv")
+    return _has_halves(library())
+
+
+@functools.cache
+def _has_halves(kernels: ctypes.CDLL | None) -> bool:
+    return hasattr(kernels, "steepest_halves") and bool(kernels.steepest_halves())
 
 
 def _plain(x: torch.Tensor, kind: torch.dtype) -> bool:
