@@ -217,13 +217,13 @@ int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& 
     return status;
 }
 
-// With the scales that leave products of halves far from the largest half, and the smallest: of maps a mean size of 1/128,
-// of weights 1. Some hundred pixels and thousand weights are looked at.
+// With the scales that leave products of halves far from the largest half, and the smallest: of maps a mean size of 1/128, of
+// weights 1; and, where a matrix unit takes halves below 2⁻¹⁴ for 0, of 1/16 and 1/8. Some hundred pixels and thousand weights are looked at.
 template <class Number, class T>
 Maps<T> scaled(Maps<T> x) {
     if (PAIR<Number> == 1) return x;
     const Index step = x.which ? 2 : 1, pixels = x.n * (x.h / step) * (x.w / step);
-    x.scale = scale_to(1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
+    x.scale = scale_to(Product<Number>::amx ? 1.f / 16 : 1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
     return x;
 }
 
@@ -232,7 +232,7 @@ Filters scaled(Filters w) {
     if (PAIR<Number> == 1) return w;
     // Dense in memory, in whichever order.
     const Index count = w.k * w.c * 9;
-    w.scale = scale_to(1, w.data, count, 1, count / 1024 | 1);
+    w.scale = scale_to(Product<Number>::amx ? 1.f / 8 : 1.f, w.data, count, 1, count / 1024 | 1);
     return w;
 }
 
@@ -308,7 +308,7 @@ int weight_gradient(const Maps<T>& x, const Maps<T>& dy, const Filters& dw, cons
                 Number* f_z = z + f * z_slab + first * L;
                 float* f_d = d + f * d_slab;
                 if constexpr (amx) {
-                    const MatrixUnit unit;
+                    [[maybe_unused]] const typename Product<Number>::Unit unit;
                     grad_amx(f_v, x.c, f_z, outs, lane, rows, f_d, d_lane, from == start);
                 } else {
                     for (Index g = 0; g < outs; g += 2)

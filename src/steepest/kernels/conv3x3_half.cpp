@@ -6,10 +6,10 @@
 #ifdef STEEPEST_HALF
 extern "C" {
 
-// Whether this process may call them; it has to ask before it does.
+// Whether this process may call them, which it has to ask before it does: 0 if not, 1, or 2 where a matrix unit multiplies.
 int steepest_halves() {
 #ifdef STEEPEST_AMX
-    return may_use_amx();
+    return may_use_amx() ? 2 : 0;
 #else
     return 1;
 #endif
