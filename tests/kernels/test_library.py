@@ -172,10 +172,11 @@ def test_the_sanitizers_find_nothing(tmp_path, source):
 
 @has_compiler
 @pytest.mark.parametrize("source", DRIVERS, ids=lambda path: path.name)
-@pytest.mark.parametrize("target", [[], ["-mavx2", "-mfma"]], ids=str)
-def test_other_widths_of_vector_compute_the_same(tmp_path, target, source):
-    if target and not {"avx2", "fma"} <= set(" ".join(library._processor()).split()):
-        pytest.skip("not a processor with AVX2")
+@pytest.mark.parametrize("target", [[], ["-mavx2", "-mfma"], ["-march=native", "-mno-amx-tile"]], ids=str)
+def test_other_units_of_the_processor_compute_the_same(tmp_path, target, source):
+    needed = {"avx2", "fma"} if "-mfma" in target else {"amx_tile"} if target else set()
+    if not needed <= set(" ".join(library._processor()).split()):
+        pytest.skip("not such a processor")
     done = subprocess.run(
         [driver(source, tmp_path, "-O1", *target)], capture_output=True, text=True, check=False, timeout=300
     )

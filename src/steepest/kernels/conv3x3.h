@@ -1,6 +1,6 @@
 // A 3×3 stride-1 convolution for CPUs, forward and both gradients, by Winograd's method (A. Lavin, S. Gray, 2015,
 // arXiv 1509.09308), maps as (N, H, W, C), of a T: float32 or bfloat16. What lies between the maps, transformed, is of a
-// Number: float32, or half (half.h), with maps and weights scaled by powers of two for it.
+// Number: float32, or half (half.h, amx.h), with maps and weights scaled by powers of two for it.
 //
 // F(m×m, 3×3) makes m×m outputs of an a×a piece of the input, a = m + 2, with a² products a pair of channels in the
 // place of 9m²: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Summed over input channels, each of the a² frequencies is a product of
@@ -33,9 +33,7 @@ namespace {
 // ---- The passes.
 
 constexpr Index CACHE = Index(1) << 20;  // bytes that a thread's block may fill: of a second-level cache
-template <bool amx>
-constexpr Index LEAST = amx ? 48 : 24;  // tiles of a block with weights that do not stay there
-constexpr int TOO_LARGE = 2;  // what is given where halves did not suffice
+constexpr int TOO_LARGE = 2;             // what is given where halves did not suffice
 constexpr Index GROUPS = 64 / L;         // of channels that are in work at once
 
 // What a pass writes: maps (N, h, w, K), or the largest of each 2×2 of their pixels and, unless null, which of them it is.
@@ -139,9 +137,10 @@ int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& 
     const Index groups = up(w.k, L), in_groups = up(x.c, WIDTH);
     const Index at_once = std::min<Index>(up(groups, PARTS) * PARTS, GROUPS);
     const Index numbers = CACHE / Index(sizeof(Number));
-    // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles, 24 of
-    // 64 frequencies.
-    const Index least = F * w.k * w.c > numbers ? LEAST<amx> * 64 / F / a_block * a_block : a_block;
+    // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles, so many
+    // of 64 frequencies.
+    constexpr Index many = amx ? 48 : 24;
+    const Index least = F * w.k * w.c > numbers ? many * 64 / F / a_block * a_block : a_block;
     const Index fits = std::max(least, numbers / (F * (WIDTH * in_groups + L * at_once)) / a_block * a_block);
     const Index even = up(up(tiles.count, 4 * threads), a_block) * a_block;
     const Index a_map = y.added ? tiles.a_map() : 1;

@@ -39,7 +39,7 @@ def conv3x3(
 
     padding: 0 or 1; without it the maps have at least 3×3 pixels. pool: the largest of each 2×2 pixels of that, with
     sides half as long, of at least 1. half: in half precision, where `halves` has it: the output is then off by 0.2 to
-    3 % of its mean size. x may be of bfloat16 and the weight of float32; what comes out is what x is. N may be 0.
+    6 % of its mean size. x may be of bfloat16 and the weight of float32; what comes out is what x is. N may be 0.
     Differentiable any number of times: what is differentiated again is computed by PyTorch's operators. Raises Mistake
     for other shapes.
     """

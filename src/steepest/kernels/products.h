@@ -78,8 +78,8 @@ struct Filters {
 
 constexpr Index PART = 16;  // input channels whose weights are transformed at a time
 
-// U of one panel, two groups of K from `group` on, for input channels [from, to) of `deep`, those past C being 0. A row of frequencies at a time, so that few
-// streams are written at once, and the next lines of each are called into the cache.
+// U of one panel, two groups of K from `group` on, for input channels [from, to) of `deep`, those past C being 0. A row of
+// frequencies at a time, so that few streams are written at once, and the next lines of each are called into the cache.
 template <class Family, class Number, class Used>
 void pack(const Filters& w, Index deep, Index group, Index from, Index to, const Used& used, Number* u, Index slab) {
     using G = WeightRows<Family::LARGE>;
