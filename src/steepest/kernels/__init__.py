@@ -23,10 +23,8 @@ def apply(model: M) -> M:
 
 
 def kind() -> str:
-    """What computes on this machine's CPU: `compiled`, perhaps with half precision on vectors or a matrix unit, or
-    `PyTorch's`."""
-    from .eager import halves
+    """What computes on this machine's CPU: `compiled, with half precision`, `compiled`, or `PyTorch's`."""
+    from .conv3x3 import halves
     from .library import library
 
-    with_halves = ("", ", with half precision", ", with half precision on a matrix unit")
-    return f"compiled{with_halves[halves()]}" if library() else "PyTorch's"
+    return f"compiled{', with half precision' if halves(2, 2) else ''}" if library() else "PyTorch's"

@@ -1,6 +1,6 @@
 // A 3×3 stride-1 convolution for CPUs, forward and both gradients, by Winograd's method (A. Lavin, S. Gray, 2015,
 // arXiv 1509.09308), maps as (N, H, W, C), of a T: float32 or bfloat16. What lies between the maps, transformed, is of a
-// Number: float32, or half (half.h, amx.h), with maps and weights scaled by powers of two for it.
+// Number: float32, or half (half.h), with maps and weights scaled by powers of two for it.
 //
 // F(m×m, 3×3) makes m×m outputs of an a×a piece of the input, a = m + 2, with a² products a pair of channels in the
 // place of 9m²: Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A. Summed over input channels, each of the a² frequencies is a product of
@@ -33,7 +33,7 @@ namespace {
 // ---- The passes.
 
 constexpr Index CACHE = Index(1) << 20;  // bytes that a thread's block may fill: of a second-level cache
-constexpr int TOO_LARGE = 2;             // what is given where halves did not suffice
+constexpr int TOO_LARGE = 2;  // what is given where halves did not suffice
 constexpr Index GROUPS = 64 / L;         // of channels that are in work at once
 
 // What a pass writes: maps (N, h, w, K), or the largest of each 2×2 of their pixels and, unless null, which of them it is.
@@ -130,27 +130,22 @@ template <class Number, template <int, int> class In, template <int, int> class 
 int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& tiles, Index pad, Index before, int threads) {
     constexpr int F = Family::FREQUENCIES, LARGE = Family::LARGE, SIDE = Family::SIDE;
     constexpr int PARTS = PAIR<Number>, WIDTH = WIDE<Number>;
-    constexpr bool amx = Product<Number>::amx;
-    constexpr Index a_block = amx ? TILE : ROWS;
-    using Sum = typename Product<Number>::Sum;
     // Groups of L outputs; what is transformed lies in groups of WIDTH channels.
     const Index groups = up(w.k, L), in_groups = up(x.c, WIDTH);
     const Index at_once = std::min<Index>(up(groups, PARTS) * PARTS, GROUPS);
     const Index numbers = CACHE / Index(sizeof(Number));
-    // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles, so many
-    // of 64 frequencies.
-    constexpr Index many = amx ? 48 : 24;
-    const Index least = F * w.k * w.c > numbers ? many * 64 / F / a_block * a_block : a_block;
-    const Index fits = std::max(least, numbers / (F * (WIDTH * in_groups + L * at_once)) / a_block * a_block);
-    const Index even = up(up(tiles.count, 4 * threads), a_block) * a_block;
+    // Weights that do not stay in cache are read anew for each block: it may then overflow for the sake of more tiles, 24 of
+    // 64 frequencies.
+    const Index least = F * w.k * w.c > numbers ? 24 * 64 / F / ROWS * ROWS : ROWS;
+    const Index fits = std::max(least, numbers / (F * (WIDTH * in_groups + L * at_once)) / ROWS * ROWS);
+    const Index even = up(up(tiles.count, 4 * threads), ROWS) * ROWS;
     const Index a_map = y.added ? tiles.a_map() : 1;
-    const Index most = std::min({fits, std::max<Index>(even, a_block), Index(128)}) / a_map * a_map;
+    const Index most = std::min({fits, std::max<Index>(even, ROWS), MOST_TILES}) / a_map * a_map;
     const Index all = std::max<Index>(1, tiles.count), blocks = up(up(all, most), threads) * threads;  // as many for each
     const Index block = up(up(all, blocks), a_map) * a_map;
     constexpr Index line = LINE / sizeof(Number);
-    const Index deep = amx ? in_groups * WIDTH : w.c;  // channels of the weights, the last perhaps 0
-    const Index lane = (block + (amx ? TILE : 1)) * WIDTH, v_slab = in_groups * lane + line, m_slab = at_once / PARTS * lane + line;
-    const Index u_slab = groups * deep * L + line, scratch = F * (v_slab + m_slab);
+    const Index lane = (block + 1) * WIDTH, v_slab = in_groups * lane + line, m_slab = at_once / PARTS * lane + line;
+    const Index u_slab = groups * w.c * L + line, scratch = F * (v_slab + m_slab);
     auto [zeros, u] = room<Number>(in_groups * PARTS, F * u_slab + threads * scratch);
     if (!u) return 1;
     Number* scratches = u + F * u_slab;
@@ -159,17 +154,15 @@ int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& 
     auto used = [&](int f) {
         return (tiles.rows.longs || Family::shared(f / SIDE)) && (tiles.columns.longs || Family::shared(f % SIDE));
     };
-    const Index parts = up(deep, PART);
+    const Index parts = up(w.c, PART);
     divide(threads, up(groups, 2) * parts, [&](int, Index job) {
         const Index from = job % parts * PART;
-        pack<Family>(w, deep, job / parts * 2, from, std::min(from + PART, deep), used, u, u_slab);
+        pack<Family>(w, job / parts * 2, from, std::min(from + PART, w.c), used, u, u_slab);
     });
     std::atomic<int> status{0};
     divide_ahead(threads, up(tiles.count, block), [&](int worker, Index job, Index after) {
         Vec lost = {};
-        Number* v = scratches + worker * scratch;
-        Sum* m = reinterpret_cast<Sum*>(v + F * v_slab);
-        [[maybe_unused]] const typename Product<Number>::Unit unit;
+        Number *v = scratches + worker * scratch, *m = v + F * v_slab;
         const Index count = std::min(block, tiles.count - job * block);
         const Block here(tiles, job * block, job * block + count);
         const Block next(tiles, std::min(after * block, tiles.count), std::min((after + 1) * block, tiles.count));
@@ -177,7 +170,7 @@ int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& 
             const Index one = y.h * y.w * y.k, from = job * block / a_map;
             std::fill(y.data + from * one, y.data + (from + count / a_map) * one, T{});
         }
-        if (!transform<In>(x, here, {0, count}, pad, zeros, v, v_slab, lane)) status = TOO_LARGE;
+        transform<In>(x, here, {0, count}, pad, zeros, v, v_slab, lane);
         for (Index start = 0; start < groups; start += at_once) {
             const Index stop = std::min(start + at_once, groups);
             for (int f = 0; f < F; f++) {
@@ -190,20 +183,20 @@ int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& 
                 const Index first = here.first(f), rows = here.last(f) - first;
                 for (Index g = start; g < stop; g += 2) {
                     const Number* a = v + f * v_slab + first * WIDTH;
-                    const Number* b = u + f * u_slab + g * deep * L;
-                    const Number* ahead = g + 2 < stop ? b + 2 * deep * L : b + u_slab - (g - start) * deep * L;
-                    Sum* out = m + f * m_slab + (g - start) / PARTS * lane + first * WIDTH;
+                    const Number* b = u + f * u_slab + g * w.c * L;
+                    const Number* ahead = g + 2 < stop ? b + 2 * w.c * L : b + u_slab - (g - start) * w.c * L;
+                    Number* out = m + f * m_slab + (g - start) / PARTS * lane + first * WIDTH;
                     if (g + 1 < groups)
-                        panel<2>(rows, a, lane, b, deep, out, lane, ahead);
+                        panel<2>(rows, a, lane, b, x.c, out, lane, ahead);
                     else
-                        panel<1>(rows, a, lane, b, deep, out, lane, ahead);
+                        panel<1>(rows, a, lane, b, x.c, out, lane, ahead);
                 }
             }
             here.sizes({0, count}, [&](auto high, auto wide, Index from, Index end) {
                 for (Index t = from; t < end; t++) {
                     const auto [map, row, column] = here.tiles[t];
                     for (Index g = start; g < stop; g += PARTS) {
-                        const Sum* from_m = m + (g - start) / PARTS * lane + t * WIDTH;
+                        const Number* from_m = m + (g - start) / PARTS * lane + t * WIDTH;
                         lost += y.template transform<Out<LARGE, high>, Out<LARGE, wide>>(map, row - before, column - before, g, [&](int i, int j) IN_PLACE {
                             return load(from_m + (at_frequency<LARGE, high>(i) * SIDE + at_frequency<LARGE, wide>(j)) * m_slab);
                         });
@@ -216,13 +209,13 @@ int pass(const Maps<T>& x, const Filters& w, Outputs<T> y, const Tiles<Family>& 
     return status;
 }
 
-// With the scales that leave products of halves far from the largest half, and the smallest: of maps a mean size of 1/128, of
-// weights 1; and, where a matrix unit takes halves below 2⁻¹⁴ for 0, of 1/16 and 1/8. Some hundred pixels and thousand weights are looked at.
+// With the scales that leave products of halves far from the largest half, and the smallest: of maps a mean size of 1/128,
+// of weights 1. Some hundred pixels and thousand weights are looked at.
 template <class Number, class T>
 Maps<T> scaled(Maps<T> x) {
     if (PAIR<Number> == 1) return x;
     const Index step = x.which ? 2 : 1, pixels = x.n * (x.h / step) * (x.w / step);
-    x.scale = scale_to(Product<Number>::amx ? 1.f / 16 : 1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
+    x.scale = scale_to(1.f / 128, x.data, pixels, x.c, pixels / 256 | 1);
     return x;
 }
 
@@ -231,7 +224,7 @@ Filters scaled(Filters w) {
     if (PAIR<Number> == 1) return w;
     // Dense in memory, in whichever order.
     const Index count = w.k * w.c * 9;
-    w.scale = scale_to(Product<Number>::amx ? 1.f / 8 : 1.f, w.data, count, 1, count / 1024 | 1);
+    w.scale = scale_to(1, w.data, count, 1, count / 1024 | 1);
     return w;
 }
 
@@ -267,27 +260,23 @@ int input_gradient(const Maps<T>& dy, Filters w, Outputs<T> dx, Index pad, int o
 template <class Number, class T, class Family>
 int weight_gradient(const Maps<T>& x, const Maps<T>& dy, const Filters& dw, const Tiles<Family>& tiles, Index pad, int threads) {
     constexpr int F = Family::FREQUENCIES, TWO = PAIR<Number>;
-    constexpr bool amx = Product<Number>::amx;
-    using Left = typename Product<Number>::Left;
     using G = Transposed<WeightRows<Family::LARGE>>;
     // Transformed in groups of WIDE channels, each of which is as many groups of L.
     const Index ins = up(x.c, WIDE<Number>) * TWO, outs = up(dy.c, WIDE<Number>) * TWO, d_lane = ins * L * L, d_slab = outs * d_lane + L;
     const bool shared = F * outs * d_lane * Index(sizeof(float)) > CACHE;
     const Index parts = shared ? 1 : threads, share = std::max<Index>(1, up(tiles.count, parts));
-    const Index fits = (shared ? (amx ? 32 : 8) : 1) * CACHE / Index(sizeof(Number)) / (F * L * (ins + outs));
-    const Index block = up(share, up(share, std::clamp<Index>(fits, 8, amx ? MOST_TILES : 128)));
+    const Index fits = (shared ? 8 : 1) * CACHE / Index(sizeof(Number)) / (F * L * (ins + outs));
+    const Index block = up(share, up(share, std::clamp<Index>(fits, 8, MOST_TILES)));
     constexpr Index line = LINE / sizeof(Number);
     // With halves each of four sizes of tile may have one place more.
-    const Index lane = (TWO == 1 ? block + 1 : up(block, TWO) * TWO + 3 * TWO + (amx ? 2 * TILE : 0)) * L;
+    const Index lane = (TWO == 1 ? block + 1 : up(block, TWO) * TWO + 3 * TWO) * L;
     const Index v_slab = ins * lane + line, z_slab = outs * lane + line, scratch = F * (v_slab + z_slab);
     auto [zeros, numbers] = room<Number>(std::max(ins, outs), parts * (scratch + F * d_slab * TWO));
     if (!numbers) return 1;
     float* sums = reinterpret_cast<float*>(numbers + parts * scratch);
-    std::atomic<int> status{0};
     auto sum = [&](Index part, int team) {
         float* d = sums + part * F * d_slab;
-        Number* z = numbers + part * scratch + F * v_slab;
-        Left* v = reinterpret_cast<Left*>(numbers + part * scratch);
+        Number *v = numbers + part * scratch, *z = v + F * v_slab;
         const Index start = std::min(part * share, tiles.count), end = std::min(start + share, tiles.count);
         for (Index from = start; from == start || from < end; from += block) {
             const Block here(tiles, from, std::min(from + block, end), TWO);
@@ -295,7 +284,7 @@ int weight_gradient(const Maps<T>& x, const Maps<T>& dy, const Filters& dw, cons
             divide(team, up(count, piece), [&](int, Index job) {
                 const Range range{job * piece, std::min((job + 1) * piece, count)};
                 transform<InputRows, TWO>(x, here, range, pad, zeros, v, v_slab, lane, shared);
-                if (!transform<GradientRows, TWO>(dy, here, range, Index(0), zeros, z, z_slab, lane, shared)) status = TOO_LARGE;
+                transform<GradientRows, TWO>(dy, here, range, Index(0), zeros, z, z_slab, lane, shared);
             });
             const Block next(tiles, std::min(from + block, end), std::min(from + 2 * block, end));
             divide(team, F, [&](int, Index f) {
@@ -303,28 +292,21 @@ int weight_gradient(const Maps<T>& x, const Maps<T>& dy, const Filters& dw, cons
                 next.template call_into_cache<GradientRows>(dy, 0, f);
                 const Index first = here.first(f), rows = here.last(f) - first;
                 if (!rows && from > start) return;
-                Left* f_v = v + f * v_slab + first * L;
-                Number* f_z = z + f * z_slab + first * L;
-                float* f_d = d + f * d_slab;
-                if constexpr (amx) {
-                    [[maybe_unused]] const typename Product<Number>::Unit unit;
-                    grad_amx(f_v, x.c, f_z, outs, lane, rows, f_d, d_lane, from == start);
-                } else {
-                    for (Index g = 0; g < outs; g += 2)
-                        for (Index c = 0; c < x.c; c += GRAD_ROWS) {
-                            const Left* left = f_v + c / L * lane + c % L * TWO;
-                            const Number* right = f_z + g * lane;
-                            float* out = f_d + g * d_lane + c * L;
-                            if (g + 1 < outs)
-                                grad_product<GRAD_ROWS, 2>(left, right, lane, rows, out, d_lane, from == start);
-                            else
-                                grad_product<GRAD_ROWS, 1>(left, right, lane, rows, out, d_lane, from == start);
-                        }
-                }
+                for (Index g = 0; g < outs; g += 2)
+                    for (Index c = 0; c < x.c; c += GRAD_ROWS) {
+                        const Number* left = v + f * v_slab + c / L * lane + c % L * TWO + first * L;
+                        const Number* right = z + f * z_slab + g * lane + first * L;
+                        float* out = d + f * d_slab + g * d_lane + c * L;
+                        if (g + 1 < outs)
+                            grad_product<GRAD_ROWS, 2>(left, right, lane, rows, out, d_lane, from == start);
+                        else
+                            grad_product<GRAD_ROWS, 1>(left, right, lane, rows, out, d_lane, from == start);
+                    }
             });
         }
     };
     shared ? sum(0, threads) : divide(threads, parts, [&](int, Index part) { sum(part, 1); });
+    std::atomic<int> status{0};
     divide(threads, ins * outs, [&](int, Index job) {
         Vec lost = {};
         const Index in = job / outs, g = job % outs;

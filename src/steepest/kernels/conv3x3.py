@@ -39,7 +39,7 @@ def conv3x3(
 
     padding: 0 or 1; without it the maps have at least 3×3 pixels. pool: the largest of each 2×2 pixels of that, with
     sides half as long, of at least 1. half: in half precision, where `halves` has it: the output is then off by 0.2 to
-    6 % of its mean size. x may be of bfloat16 and the weight of float32; what comes out is what x is. N may be 0.
+    3 % of its mean size. x may be of bfloat16 and the weight of float32; what comes out is what x is. N may be 0.
     Differentiable any number of times: what is differentiated again is computed by PyTorch's operators. Raises Mistake
     for other shapes.
     """
@@ -129,7 +129,7 @@ def narrows(module: nn.Module) -> bool:
 
 def halves(c: int, k: int) -> bool:
     """Whether the products of so many channels and filters can be computed in half precision on this processor."""
-    return c % 2 == k % 2 == 0 and eager.halves() > 0
+    return c % 2 == k % 2 == 0 and eager.halves()
 
 
 def fits(conv: nn.Conv2d) -> bool:

@@ -6,28 +6,19 @@
 #ifdef STEEPEST_HALF
 extern "C" {
 
-// Whether this process may call them, which it has to ask before it does: 0 if not, 1, or 2 where a matrix unit multiplies.
-int steepest_halves() {
-#ifdef STEEPEST_AMX
-    return may_use_amx() ? 2 : 0;
-#else
-    return 1;
-#endif
-}
-
 int steepest_half_conv(const BFloat16* x, const float* w, const float* bias, BFloat16* y, std::uint8_t* which, Index n, Index h,
                        Index wide, Index c, Index k, const Index* strides, int pad, int pool, int tile, int threads) {
-    return conv<Narrow>(x, w, bias, y, which, n, h, wide, c, k, strides, pad, pool, tile, threads);
+    return conv<Half>(x, w, bias, y, which, n, h, wide, c, k, strides, pad, pool, tile, threads);
 }
 
 int steepest_half_input_gradient(const BFloat16* dy, const std::uint8_t* which, const float* w, BFloat16* dx, Index n, Index h,
                                  Index wide, Index c, Index k, const Index* strides, int pad, int tile, int threads) {
-    return conv_input_gradient<Narrow>(dy, which, w, dx, n, h, wide, c, k, strides, pad, tile, threads);
+    return conv_input_gradient<Half>(dy, which, w, dx, n, h, wide, c, k, strides, pad, tile, threads);
 }
 
 int steepest_half_weight_gradient(const BFloat16* x, const BFloat16* dy, const std::uint8_t* which, float* dw, Index n, Index h,
                                   Index wide, Index c, Index k, const Index* strides, int pad, int tile, int threads) {
-    return conv_weight_gradient<Narrow>(x, dy, which, dw, n, h, wide, c, k, strides, pad, tile, threads);
+    return conv_weight_gradient<Half>(x, dy, which, dw, n, h, wide, c, k, strides, pad, tile, threads);
 }
 }
 #endif

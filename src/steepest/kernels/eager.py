@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,17 +19,12 @@ def serves(*tensors: torch.Tensor | None, maps: torch.Tensor | None = None) -> b
     """Whether the compiled kernels take these tensors as they are, here and now. maps: may be of bfloat16 too."""
     if watched() or not all(one is None or _plain(one, torch.float32) for one in tensors) or library() is None:
         return False
-    return maps is None or _plain(maps, torch.float32) or (halves() > 0 and _plain(maps, NARROW))
+    return maps is None or _plain(maps, torch.float32) or (halves() and _plain(maps, NARROW))
 
 
-def halves() -> int:
-    """Whether half precision is to be had here, with which go maps of bfloat16: 2 where a matrix unit multiplies."""
-    return _halves(library())
-
-
-@functools.cache
-def _halves(kernels: ctypes.CDLL | None) -> int:
-    return int(kernels.steepest_halves()) if kernels is not None and hasattr(kernels, "steepest_halves") else 0
+def halves() -> bool:
+    """Whether this processor multiplies halves, with which go maps of bfloat16."""
+    return hasattr(library(), "steepest_half_conv")
 
 
 def _plain(x: torch.Tensor, kind: torch.dtype) -> bool:

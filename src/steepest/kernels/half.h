@@ -107,9 +107,8 @@ INLINE Vec part(Halves v, int i) { return floats(i ? second(v) : first(v)); }
 #endif
 
 // Whether sums of numbers times 0 are 0: none of the numbers was infinite, or none at all.
-template <class V>
-INLINE bool finite(V zeros) {
-    for (std::size_t l = 0; l < sizeof zeros / sizeof zeros[0]; l++)
+INLINE bool finite(Vec zeros) {
+    for (int l = 0; l < L; l++)
         if (zeros[l] != 0) return false;
     return true;
 }

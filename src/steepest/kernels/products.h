@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "amx.h"
+#include "half.h"
 #include "winograd.h"
 
 #include <algorithm>
@@ -78,14 +78,14 @@ struct Filters {
 
 constexpr Index PART = 16;  // input channels whose weights are transformed at a time
 
-// U of one panel, two groups of K from `group` on, for input channels [from, to) of `deep`, those past C being 0. A row of
-// frequencies at a time, so that few streams are written at once, and the next lines of each are called into the cache.
+// U of one panel, two groups of K from `group` on, for input channels [from, to). A row of frequencies at a time, so that few
+// streams are written at once, and the next lines of each are called into the cache.
 template <class Family, class Number, class Used>
-void pack(const Filters& w, Index deep, Index group, Index from, Index to, const Used& used, Number* u, Index slab) {
+void pack(const Filters& w, Index group, Index from, Index to, const Used& used, Number* u, Index slab) {
     using G = WeightRows<Family::LARGE>;
     constexpr int A = Family::SIDE, TWO = PAIR<Number>;
     const Index wide = std::min<Index>(2, up(w.k, L) - group);
-    Number* out = u + group * deep * L;
+    Number* out = u + group * w.c * L;
     Vec half[PART][2][A][3];
     for (Index g = 0; g < wide; g++) {
         const Index first = (group + g) * L, lanes = std::min<Index>(L, w.k - first);
@@ -94,7 +94,7 @@ void pack(const Filters& w, Index deep, Index group, Index from, Index to, const
             for (int j = 0; j < 3; j++)
                 for (Index l = 0; l < lanes; l++) {
                     const float* p = w.data + (first + l) * w.per_k + w.at(i, j);
-                    for (Index c = from; c < std::min(to, w.c); c++) taps[c - from][i][j][l] = p[c * w.per_c] * w.scale;
+                    for (Index c = from; c < to; c++) taps[c - from][i][j][l] = p[c * w.per_c] * w.scale;
                 }
         for (Index c = 0; c < to - from; c++)
             for (int j = 0; j < 3; j++) {

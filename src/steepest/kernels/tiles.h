@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "amx.h"
+#include "half.h"
 #include "winograd.h"
 
 #include <array>
@@ -114,7 +114,7 @@ int cheapest(Index n, Index h, Index w, int only, bool even, F&& body) {
     return (only ? only == 6 : large.cost() < small.cost()) ? body(large) : body(small);
 }
 
-constexpr Index MOST_TILES = 512;  // of a block
+constexpr Index MOST_TILES = 128;  // of a block
 constexpr Index NOWHERE = -1000;   // far outside any map
 
 // Some of a block's tiles.
@@ -227,12 +227,11 @@ struct Piece {
 };
 
 template <class Family, template <int, int> class Of, bool pooled, int TOGETHER, class T, class Number>
-bool transform(const Maps<T>& x, const Block<Family>& block, Range range, Index pad, const float* zeros, Number* to, Index slab,
+void transform(const Maps<T>& x, const Block<Family>& block, Range range, Index pad, const float* zeros, Number* to, Index slab,
                Index lane, bool far = false) {
     constexpr int LARGE = Family::LARGE, PARTS = PAIR<Number>;
     const Index whole = x.c / WIDE<Number>, pixels = pooled ? x.n * (x.h / 2) * (x.w / 2) : x.n * x.h * x.w;
     const Choices choices;
-    decltype(joined(nullptr, 0.f, to)) lost = {};
     block.sizes(range, [&](auto high, auto wide, Index from, Index end) {
         using Rows = Of<LARGE, high>;
         using Columns = Of<LARGE, wide>;
@@ -261,10 +260,6 @@ bool transform(const Maps<T>& x, const Block<Family>& block, Range range, Index 
                     };
                     both_sides<Rows, Columns>(read, done);
                 };
-                auto put = [&](Number* place, auto v) IN_PLACE {
-                    store(place, v);
-                    if (Product<Number>::amx) lost += v * 0;
-                };
                 auto place = [&](int i, int j, Index at) IN_PLACE {
                     const int f = at_frequency<LARGE, high>(i) * Family::SIDE + at_frequency<LARGE, wide>(j);
                     return to + f * slab + at * lane;
@@ -272,16 +267,16 @@ bool transform(const Maps<T>& x, const Block<Family>& block, Range range, Index 
                 if constexpr (TOGETHER == 1) {
                     one(0, [&](int i, int j, auto v) IN_PLACE {
                         Number* to_v = place(i, j, g) + t * WIDE<Number>;
-                        put(to_v, v);
+                        store(to_v, v);
                         if (far) __builtin_prefetch(to_v + lane, 1);
                     });
                 } else {
-                    decltype(joined(nullptr, 0.f, to)) before[Rows::rows][Columns::rows];
+                    decltype(load(to)) before[Rows::rows][Columns::rows];
                     one(0, [&](int i, int j, auto v) IN_PLACE { before[i][j] = v; });
                     one(1, [&](int i, int j, auto v) IN_PLACE {
                         Number* to_v = place(i, j, 2 * g) + t * L;
-                        put(to_v, pairs(first(before[i][j]), first(v)));
-                        put(to_v + lane, pairs(second(before[i][j]), second(v)));
+                        store(to_v, pairs(first(before[i][j]), first(v)));
+                        store(to_v + lane, pairs(second(before[i][j]), second(v)));
                         if (far) __builtin_prefetch(to_v + 2 * lane, 1);
                         if (far) __builtin_prefetch(to_v + 3 * lane, 1);
                     });
@@ -297,18 +292,16 @@ bool transform(const Maps<T>& x, const Block<Family>& block, Range range, Index 
             group(whole, [&](int p) IN_PLACE { return counts[p]; });
         }
     });
-    return finite(lost);
 }
 
 // Transforms the tiles of a block by `Of`: pieces that start `pad` pixels above and left of the first output, zero
 // outside the map. Frequency f of tile t, group g of WIDE channels goes to to[f·slab + g·lane + t·WIDE]; of two tiles
 // TOGETHER, group g of L to to[f·slab + g·lane + t·L], each number beside its like. Lanes past the last channel hold
-// anything. far: `to` is not in the core's own cache, and each next line is called there before it is written. Whether all
-// numbers are finite, where their like cannot be told later.
+// anything. far: `to` is not in the core's own cache, and each next line is called there before it is written.
 template <template <int, int> class Of, int TOGETHER = 1, class T, class Family, class... Rest>
-bool transform(const Maps<T>& x, const Block<Family>& block, Range range, Rest... rest) {
-    return x.which ? transform<Family, Of, true, TOGETHER>(x, block, range, rest...)
-                   : transform<Family, Of, false, TOGETHER>(x, block, range, rest...);
+void transform(const Maps<T>& x, const Block<Family>& block, Range range, Rest... rest) {
+    x.which ? transform<Family, Of, true, TOGETHER>(x, block, range, rest...)
+            : transform<Family, Of, false, TOGETHER>(x, block, range, rest...);
 }
 
 }  // namespace

