@@ -1,6 +1,7 @@
 """The published CIFAR-10 record as one would bring it to a CPU in an afternoon: plain PyTorch, nothing of steepest.
 
     python bench/plain_port.py [--every-easy-fix] [--bfloat16] [--seed 0] [--data-dir DIR] [--steps N] [--rates]
+                               [--json]
 
 Network and recipe are those of K. Jordan's airbench94_muon (https://github.com/KellerJordan/cifar10-airbench), written
 anew: float32, channels_last, eager, batches of 2000 in one piece, PyTorch's memory allocator as it is, places of pooled

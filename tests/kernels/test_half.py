@@ -283,10 +283,18 @@ def test_narrow_maps_can_be_differentiated_twice():
 
 @has_halves
 def test_somebody_elses_bfloat16_stays_so():
-    net, images = kernels.apply(Chain()), torch.randn(6, 8, 12, 12)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert net(images).dtype == torch.bfloat16
-    assert net.bfloat16()(images.bfloat16()).dtype == torch.bfloat16
+    images = torch.randn(6, 8, 12, 12)
+    for net in (kernels.apply(Chain()), marked(Chain())):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert net(images).dtype == torch.bfloat16
+            assert kinds(net, images)["norm1"] == (torch.bfloat16, torch.bfloat16)
+        assert net.bfloat16()(images.bfloat16()).dtype == torch.bfloat16
+
+
+@has_halves
+def test_a_network_of_float64_is_computed_in_it():
+    images = torch.randn(6, 8, 12, 12, dtype=torch.float64)
+    assert torch.equal(marked(Chain()).double()(images), Chain().double()(images))
 
 
 def test_a_network_learns_as_with_float32():

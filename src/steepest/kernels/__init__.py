@@ -24,7 +24,7 @@ def apply(model: M) -> M:
 
 def kind() -> str:
     """What computes on this machine's CPU: `compiled, with half precision`, `compiled`, or `PyTorch's`."""
-    from .conv3x3 import halves
+    from .eager import halves
     from .library import library
 
-    return f"compiled{', with half precision' if halves(2, 2) else ''}" if library() else "PyTorch's"
+    return f"compiled{', with half precision' if halves() else ''}" if library() else "PyTorch's"

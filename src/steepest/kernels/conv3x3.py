@@ -102,7 +102,10 @@ class Conv3x3(nn.Conv2d):
 
     def halves(self) -> bool:
         """Whether it multiplies in half precision now, and so is best given maps of bfloat16."""
-        return self.half_products and self.training and halves(self.in_channels, self.out_channels)
+        wanted = self.half_products and self.training and not watched()
+        # Of a parametrized weight the parameter: the weight itself would be computed anew.
+        wide = wanted and next(self.parameters()).dtype == torch.float32
+        return wide and halves(self.in_channels, self.out_channels)
 
     def _serves(self, x: torch.Tensor, least: int) -> bool:
         known = not watched() and x.dim() == 4 and x.shape[1] == self.in_channels
@@ -191,6 +194,7 @@ class _Conv(torch.autograd.Function):
                 )
             dx, *others = _differentiable(dy, x, weight, shapes, padding, needs[:3])
             return None if dx is None else dx.to(ctx.kind), *others, None, None, None
+        dy = _maps(dy, ctx.half)
         dx = _input_gradient(dy, weight, shapes[0], padding, which, half=ctx.half) if needs[0] else None
         dw = _weight_gradient(x, dy, shapes[1], ctx.strides, padding, which, half=ctx.half) if needs[1] else None
         d_bias = dy.sum((0, 2, 3), dtype=torch.float32) if needs[2] else None
