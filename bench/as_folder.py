@@ -25,8 +25,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
     dataset = load(given.data, data_dir=given.data_dir)
+    if dataset.test is None:
+        parser.error(f"{given.data} has no test images")
     for name, split, count in (("train", dataset.train, given.train), ("test", dataset.test, given.test)):
-        assert split is not None
         for label, title in enumerate(dataset.classes):
             place = given.folder / name / title
             place.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ With --check nothing is written; the exit status is 1 where the table is not wha
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ BEGIN, END = "<!-- results: made by docs/results.py -->", "<!-- end of results -
 FIELDS = ("what", "command", "commit", "machine", "n", "figures", "note")
 UNITS = {"fraction": "{:.2%}", "s": "{:.1f} s", "ms": "{:.2f} ms", "images/s": "{:,.0f} images/s", "ratio": "{:.3g} ×"}
 UNITS |= {"GB": "{:.2f} GB", "count": "{:,.0f}", "exponent": "{:.2f}"}
+FIRST = ("time-to-94", "rivals", "training", "batches", "loop", "start", "growth", "lanes")
+"""What the names of records begin with, after the day, in the table's order; all others follow."""
 COLUMNS = ("what", "result", "interval", "n", "command")
 
 
@@ -35,27 +38,37 @@ def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def rows(name: str, record: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The table's rows of one record; what all of them share stands in the first."""
-    made: list[tuple[str, ...]] = []
+def row(name: str, record: dict[str, Any]) -> tuple[str, ...] | None:
+    """The table's row of one record, its figures one below the other; None where it shows none."""
+    shown: list[str] = []
+    intervals: dict[str, None] = {}
     for figure_name in record.get("readme", record["figures"]):
         figure = record["figures"][figure_name]
-        shown, low, high = (
+        value, low, high = (
             UNITS[figure["unit"]].format(figure[key]) if figure.get(key) is not None else None
             for key in ("value", "low", "high")
         )
-        interval = f"{low} to {high} ({figure['interval']})" if low and high else ""
-        shared = ("", "") if made else (f"[{record['what']}](records/{name}): ", f"`{record['command']}`")
-        made.append((shared[0] + figure_name, str(shown), interval, str(figure.get("n", record["n"])), shared[1]))
-    return made
+        interval = f" ({low} to {high})" if low and high else ""
+        intervals |= {figure["interval"]: None} if interval else {}
+        count = f", n = {figure['n']}" if figure.get("n", record["n"]) != record["n"] else ""
+        shown.append(f"{figure_name}: {value}{interval}{count}")
+    what, told = f"[{record['what']}](records/{name})", "; ".join(intervals)
+    return (what, "<br>".join(shown), told, str(record["n"]), f"`{record['command']}`") if shown else None
+
+
+def place(name: str) -> tuple[int, list[str | int]]:
+    """Where a record stands in the table: numbers in its name by their size."""
+    kind = name.partition("_")[2]
+    group = next((i for i, start in enumerate(FIRST) if kind.startswith(start)), len(FIRST))
+    return group, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", kind)]
 
 
 def table(folder: Path) -> str:
     """All records that show a figure, as Markdown: a table for each machine, below its name."""
     machines: dict[str, list[tuple[str, ...]]] = {}
-    for name, record in records(folder):
-        if made := rows(name, record):
-            machines.setdefault(f"{record['machine']['cpu']}, {record['machine']['cores']} cores", []).extend(made)
+    for name, record in sorted(records(folder), key=lambda pair: place(pair[0])):
+        if made := row(name, record):
+            machines.setdefault(f"{record['machine']['cpu']}, {record['machine']['cores']} cores", []).append(made)
     tables = [
         "\n".join(
             [f"On {machine}:", ""]

@@ -33,14 +33,15 @@ def shown(folder: Path) -> list[str]:
     return results.table(folder).splitlines()[4:]
 
 
-def test_each_figure_is_a_row_that_links_to_its_record(tmp_path: Path) -> None:
-    lay(tmp_path, "2026-01-02_set", record())
+def test_each_record_is_a_row_that_links_to_it(tmp_path: Path) -> None:
+    more = {"value": 2.0, "low": 1.5, "high": 2.5, "interval": "range", "unit": "ratio", "n": 2}
+    lay(tmp_path, "2026-01-02_set", record(figures=record()["figures"] | {"ratio": more}))
     lines = results.table(tmp_path).splitlines()
     assert lines[:2] == ["On A processor, 2 cores:", ""]
     assert lines[4:] == [
-        "| [a set in a minute](records/2026-01-02_set): test accuracy | 91.23% | 90.00% to 92.00% (95 %) | 3 "
-        "| `steepest train a/b` |",
-        "| wall time | 61.0 s |  | 3 |  |",
+        "| [a set in a minute](records/2026-01-02_set) "
+        "| test accuracy: 91.23% (90.00% to 92.00%)<br>wall time: 61.0 s<br>ratio: 2 × (1.5 × to 2.5 ×), n = 2 "
+        "| 95 %; range | 3 | `steepest train a/b` |",
     ]
     assert {line.count("|") for line in lines[2:]} == {len(results.COLUMNS) + 1}
 
@@ -60,11 +61,17 @@ def test_a_record_says_which_of_its_figures_stand_in_the_readme(tmp_path: Path) 
     assert len(shown(tmp_path)) == 1
 
 
-def test_rows_follow_the_names_of_the_records(tmp_path: Path) -> None:
-    for name in ("2026-02-01_b", "2026-01-01_c", "2026-02-01_a"):
-        lay(tmp_path, name, record(readme=["wall time"]))
-    order = [line.split("records/")[1].split(")")[0] for line in shown(tmp_path)]
-    assert order == ["2026-01-01_c", "2026-02-01_a", "2026-02-01_b"]
+def test_rows_are_in_order_and_then_by_name_and_number(tmp_path: Path) -> None:
+    wanted = [
+        "2026-03-01_time-to-94",
+        "2026-02-01_rivals-a-3m",
+        "2026-01-01_rivals-a-10m",
+        "2026-02-01_b",
+        "2026-01-01_c",
+    ]
+    for name in sorted(wanted):
+        lay(tmp_path, name, record())
+    assert [line.split("records/")[1].split(")")[0] for line in shown(tmp_path)] == wanted
 
 
 def test_no_records_are_told_as_such(tmp_path: Path) -> None:

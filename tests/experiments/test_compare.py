@@ -34,8 +34,8 @@ def study(tmp_path_factory):
     folder, numbers = tmp_path_factory.mktemp("studies"), itertools.count()
     optuna.storages.RDBStorage(f"sqlite:///{folder / 'empty.db'}").engine.dispose()  # its tables take a while to make
 
-    def make(*rows, data="digits", figure="val_accuracy", run=None):
-        asked = Asked("sweep", f"study{next(numbers)}", Recipe(), Request(data=data), figure)
+    def make(*rows, data="digits", figure="val_accuracy", run=None, kind="sweep"):
+        asked = Asked(kind, f"study{next(numbers)}", Recipe(), Request(data=data), figure)
         (folder / asked.name).mkdir()
         shutil.copy(folder / "empty.db", folder / asked.name / "ledger.db")
         return fill(Study.begin(asked, folder), rows, figure, run)
@@ -210,6 +210,18 @@ def test_seeds_that_only_one_side_has_are_left_out_of_the_pairs_but_not_of_the_m
         row["n"] == 3 and row["difference"] == pytest.approx(100 * (0.91 - 2.45 / 3)) and "same seeds" in row["method"]
     )
     assert row["a"]["n"] == 4 and row["a"]["mean"] == pytest.approx(0.93)
+
+
+def test_of_a_search_the_seeds_that_chose_nothing_are_compared(study):
+    fresh = {10_000: 0.85, 10_001: 0.87, 10_002: 0.86}
+    luck, none_done = seeds(0.99, 0.98, 0.97), {10_000: "failed"}
+    plain = study(({"lr": 1}, seeds(0.80, 0.83, 0.82)), ({"lr": 2}, seeds(0.7, 0.8)))
+    search = study(({"lr": 1}, luck | fresh), ({"lr": 2}, seeds(0.7, 0.8) | none_done), kind="tune")
+    found = compare(search, plain)
+    rows = {row["settings"]["lr"]: row for row in found["rows"]}
+    assert rows[1]["a"]["mean"] == pytest.approx(0.86) and rows[1]["a"]["n"] == 3 and "Welch" in rows[1]["method"]
+    assert rows[2]["a"]["n"] == 2 and any("A is a search" in note for note in found["notes"])
+    assert not any("is a search" in note for note in compare(f"{search.path}: lr=1", f"{plain.path}: lr=1")["notes"])
 
 
 def test_different_seeds_are_compared_by_welchs_test(study):

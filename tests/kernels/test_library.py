@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from steepest.kernels import library
+from steepest.kernels import eager, library
 from steepest.mistake import Failure
 
-DRIVERS = [Path(__file__).with_name(name) for name in ("driver.cpp", "pointwise_driver.cpp")]
+DRIVERS = ("driver.cpp", "pointwise_driver.cpp")
 SIZES = (
     "import torch; torch.set_num_threads(1);"
     "from steepest.kernels.conv3x3 import conv3x3; from steepest.kernels.eager import serves;"
@@ -136,12 +136,33 @@ def test_switched_off_nothing_is_built_and_nothing_said(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_within_the_switch_it_is_off_and_afterwards_as_before(monkeypatch):
+    for before in ("on", None):
+        monkeypatch.setenv(library.SWITCH, before) if before else monkeypatch.delenv(library.SWITCH)
+        with library.switched_off():
+            assert library.library() is None and library.ready()
+        assert os.environ.get(library.SWITCH) == before
+
+
+@has_compiler
+def test_it_is_ready_once_it_has_been_built_or_cannot_be(tmp_path, quick, monkeypatch):
+    monkeypatch.delenv(library.SWITCH, raising=False)
+    monkeypatch.setattr(library, "cache_dir", lambda: tmp_path)
+    assert not library.ready()
+    library.built()
+    assert library.ready()
+    monkeypatch.setattr(library, "cache_dir", lambda: tmp_path / "another")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert library.ready()
+
+
 def test_the_compiler_named_in_the_environment_is_used(monkeypatch):
     monkeypatch.setenv("CXX", f"{sys.executable} -O1")
     assert library.find_compiler() == [sys.executable, "-O1"]
 
 
-def driver(source, folder, *flags):
+def driver(name, folder, *flags):
     """Builds a driver, which compares all results with direct sums."""
     made = folder / "driver"
     command = [
@@ -153,31 +174,33 @@ def driver(source, folder, *flags):
         "-o",
         str(made),
     ]
-    subprocess.run([*command, str(source)], check=True, timeout=900)
+    subprocess.run([*command, str(Path(__file__).with_name(name))], check=True, timeout=900)
     return made
 
 
 @has_compiler
-@pytest.mark.parametrize("source", DRIVERS, ids=lambda path: path.name)
-def test_the_sanitizers_find_nothing(tmp_path, source):
+@pytest.mark.parametrize(("name", "numbers"), [*((name, []) for name in DRIVERS), ("driver.cpp", ["-DHALVES"])])
+def test_the_sanitizers_find_nothing(tmp_path, name, numbers):
+    if numbers and not eager.halves():
+        pytest.skip("no products of halves here")
     few = "-fno-sanitize=null,object-size,alignment"  # which make the compilation half as long again
     checks = ["-fsanitize=address,undefined", few, "-fno-sanitize-recover=all"]
     probe = [*library.find_compiler(), *checks, "-x", "c++", "-", "-o", str(tmp_path / "probe")]
     done = subprocess.run(probe, input="int main() {}", text=True, capture_output=True, check=False)
     if done.returncode or subprocess.run([tmp_path / "probe"], capture_output=True, check=False).returncode:
         pytest.skip("no sanitizers here")
-    made = driver(source, tmp_path, *checks, *library.TARGETS[0])
+    made = driver(name, tmp_path, *numbers, *checks, *library.TARGETS[0])
     done = subprocess.run([made], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 @has_compiler
-@pytest.mark.parametrize("source", DRIVERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("name", DRIVERS)
 @pytest.mark.parametrize("target", [[], ["-mavx2", "-mfma"]], ids=str)
-def test_other_widths_of_vector_compute_the_same(tmp_path, target, source):
+def test_other_widths_of_vector_compute_the_same(tmp_path, target, name):
     if target and not {"avx2", "fma"} <= set(" ".join(library._processor()).split()):
         pytest.skip("not a processor with AVX2")
     done = subprocess.run(
-        [driver(source, tmp_path, "-O1", *target)], capture_output=True, text=True, check=False, timeout=300
+        [driver(name, tmp_path, "-O1", *target)], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout

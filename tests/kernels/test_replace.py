@@ -16,7 +16,7 @@ from steepest.kernels import library, replace
 from steepest.kernels.activation import CELU, GELU
 from steepest.kernels.batch_norm import BatchNorm2d
 from steepest.kernels.max_pool import MaxPool2x2
-from steepest.kernels.replace import pairs
+from steepest.kernels.replace import neighbours
 from steepest.techniques.inference.fold_batch_norm import fold_batch_norm
 from steepest.techniques.layers import celu, checkpointing
 
@@ -82,7 +82,7 @@ def test_a_pair_is_a_norm_and_an_activation_that_alone_takes_its_output():
             return self.own(self.last(x))
 
     net = Net()
-    assert pairs(net)[0] == [(net.alone, net.act)]
+    assert neighbours(net)[0] == [(net.alone, net.act)]
     same(kernels.apply(copy.deepcopy(net)), net)
 
 
@@ -128,7 +128,7 @@ def test_a_convolution_whose_pool_is_not_alone_or_shown_to_somebody_pools_nothin
             x = self.conv(x)
             return self.pool(x).sum() + x.sum()
 
-    assert not pairs(kernels.apply(Net()))[0] and not kernels.apply(Net()).conv.followed_by
+    assert not neighbours(kernels.apply(Net()))[0] and not kernels.apply(Net()).conv.followed_by
     theirs = pool_net()
     ours, seen = kernels.apply(copy.deepcopy(theirs)), []
     for net in (ours, theirs):
@@ -196,7 +196,7 @@ def test_an_order_that_differs_between_training_and_evaluation_gives_no_pair():
             return self.act(x) if self.training else x
 
     net = Net()
-    assert not pairs(net)[0]
+    assert not neighbours(net)[0]
     same(kernels.apply(copy.deepcopy(net)).eval(), net.eval())
 
 
@@ -211,7 +211,7 @@ def test_a_network_without_a_graph_has_no_pairs_but_its_parts_are_compiled():
 
     net = Net()
     ours = kernels.apply(copy.deepcopy(net))
-    assert not pairs(net)[0] and [type(one) for one in ours.parts[1:]] == [nn.BatchNorm2d, GELU, MaxPool2x2]
+    assert not neighbours(net)[0] and [type(one) for one in ours.parts[1:]] == [nn.BatchNorm2d, GELU, MaxPool2x2]
     same(ours, net)
 
 

@@ -115,7 +115,7 @@ class Rows:
     chosen: Settings
 
     def trials(self) -> dict[frozenset[Any], list[Trial]]:
-        """The trials by what is set beside the chosen settings."""
+        """The trials by what is set beside the chosen settings: those that confirm what a search found, if any did."""
         found: dict[frozenset[Any], list[Trial]] = {}
         for trial in self.study.trials():
             if self.chosen.items() <= trial.settings.items():
@@ -123,7 +123,15 @@ class Rows:
         if not found:
             chosen = " ".join(f"{name}={value}" for name, value in self.chosen.items())
             raise Mistake(f"the study {self.study.path} has no trial" + (f" with {chosen}" if chosen else ""))
-        return found
+        return {key: self._confirming(rows) or rows for key, rows in found.items()}
+
+    def _confirming(self, trials: Sequence[Trial]) -> list[Trial]:
+        fresh = [trial for trial in trials if self.study.confirms(trial)]
+        return fresh if any(trial.state == DONE for trial in fresh) else []
+
+    def chosen_by(self, trials: Sequence[Trial]) -> bool:
+        """Whether a search may have chosen the setting by these very trials."""
+        return self.study.about["kind"] == "tune" and not self._confirming(trials)
 
     def rest(self, trial: Trial) -> Settings:
         """What is set beside the chosen settings."""
@@ -178,7 +186,11 @@ def _studies(a: Rows, b: Rows, figure: str | None, margin: float | None) -> dict
         "only_a": only[0],
         "only_b": only[1],
         "curves": curves,
-        "notes": [*_left_out("A", trials[0], keys), *_left_out("B", trials[1], keys)],
+        "notes": [
+            note
+            for name, side, found in zip("AB", (a, b), trials, strict=True)
+            for note in (*_left_out(name, found, keys), *_partly_luck(name, side, [found[key] for key in keys]))
+        ],
     }
 
 
@@ -289,3 +301,9 @@ def _left_out(name: str, trials: Mapping[frozenset[Any], list[Trial]], keys: Ite
     counts = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
     told = " and ".join(f"{count} {state}" for state, count in counts.items())
     return [f"of {len(states)} trials of {name}, {told} are left out"] if told else []
+
+
+def _partly_luck(name: str, side: Rows, rows: Iterable[Sequence[Trial]]) -> list[str]:
+    if not any(map(side.chosen_by, rows)):
+        return []
+    return [f"{name} is a search, which chose by these very figures: the best of them are partly luck (--confirm 10)"]

@@ -58,8 +58,6 @@ INLINE void store_first(BFloat16* p, const Vec& v, Index count) {
     std::memcpy(p, lanes, count * sizeof *p);
 }
 
-[[maybe_unused]] __attribute__((noinline)) Vec load_few(const BFloat16* p, Index count) { return load_first(p, count); }
-
 INLINE void stream(BFloat16* p, Vec v) {
 #if defined(__AVX512F__)
     _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)rounded(v));

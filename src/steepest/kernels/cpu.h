@@ -67,7 +67,10 @@ INLINE Vec load_first(const float* p, Index count) {
 }
 
 // The same, for a place where it is seldom needed.
-[[maybe_unused]] __attribute__((noinline)) Vec load_few(const float* p, Index count) { return load_first(p, count); }
+template <class T>
+__attribute__((noinline)) Vec load_few(const T* p, Index count) {
+    return load_first(p, count);
+}
 
 // ---- Writing past the caches what is too large to stay there: a line that is written whole need not be read first.
 

@@ -36,21 +36,45 @@ FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-pthread")
 TARGETS = (("-march=native",), ("-mcpu=native",), ())
 """The first that the compiler takes is used."""
 PATIENCE_S = 300
+SWITCH = "STEEPEST_KERNELS"
+"""The environment's variable; `off` switches the compiled part off."""
 
 _lock = threading.Lock()
 
 
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None where they are switched off or cannot be built, which is then said once on stderr."""
-    if os.environ.get("STEEPEST_KERNELS", "").lower() in ("off", "0"):
-        return None
-    return once()
+    return None if _switched_off() else once()
 
 
 def once() -> ctypes.CDLL | None:
     """The same, built if need be, whatever the switch says."""
     with _lock:
         return _once()
+
+
+def ready() -> bool:
+    """Whether `library` answers at once: it has been built, is switched off, or there is no compiler."""
+    try:
+        return _switched_off() or _kept(find_compiler(), cache_dir() / "kernels") is not None
+    except (OSError, Failure, subprocess.SubprocessError):
+        return True
+
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    """Within, also for processes started there, the compiled part is off."""
+    before = os.environ.get(SWITCH)
+    os.environ[SWITCH] = "off"
+    try:
+        yield
+    finally:
+        os.environ.pop(SWITCH)
+        os.environ |= {} if before is None else {SWITCH: before}
+
+
+def _switched_off() -> bool:
+    return os.environ.get(SWITCH, "").lower() in ("off", "0")
 
 
 @functools.cache

@@ -33,7 +33,7 @@ def apply(model: M) -> M:
 
     A norm without an activation behind it stays PyTorch's, which takes as few seconds.
     """
-    followed, led = pairs(model)
+    followed, led = neighbours(model)
     for module in model.modules():
         if type(module) is nn.MaxPool2d and fits(module):
             module.__class__ = MaxPool2x2
@@ -61,26 +61,26 @@ def compiled(module: nn.Module) -> type[nn.Module] | None:
     return next((OURS[kind] for kind in same if type(module).forward is kind.forward), None)
 
 
-def pairs(
+def neighbours(
     model: nn.Module,
 ) -> tuple[list[tuple[nn.Module, nn.Module]], list[tuple[nn.Module, tuple[nn.Module, ...]]]]:
     """The norms and the like whose output an activation takes and nobody else, each with it; convolutions and pools so.
     Then norms and the like, and convolutions, each with the modules that alone take its output, or its follower's.
 
-    This is read from the network's graph, in training and in evaluation; a network that has none has no pairs.
+    This is read from the network's graph, in training and in evaluation; one that has none has no neighbours.
     """
     modules = dict(model.named_modules())
     kinds = {type(module) for module in modules.values()}
     if not any(map(_activates, modules.values())) and not {Conv3x3, nn.MaxPool2d} <= kinds:
         return [], []  # nothing to read a graph for
-    (followed, led), (too, led_too) = (_pairs(model, training=training) for training in (True, False))
+    (followed, led), (too, led_too) = (_neighbours(model, training=training) for training in (True, False))
     return (
         [(modules[one], modules[other]) for one, other in sorted(followed & too)],
         [(modules[one], tuple(map(modules.__getitem__, others))) for one, others in sorted(led & led_too)],
     )
 
 
-def _pairs(model: nn.Module, training: bool) -> tuple[set[tuple[str, str]], set[tuple[str, tuple[str, ...]]]]:
+def _neighbours(model: nn.Module, training: bool) -> tuple[set[tuple[str, str]], set[tuple[str, tuple[str, ...]]]]:
     copied = copy.deepcopy(model).train(training)
     try:
         with torch.random.fork_rng(devices=[]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.metadata
@@ -9,14 +10,19 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import kernels
+from ..kernels import library
 from ..mistake import Mistake
-from .request import check_machine
+from .request import Request, check_machine
+
+WORTH_S = 120
+"""A shorter budget is better spent on training with PyTorch's operators than half on compiling ours."""
 
 
 def check(device: str, threads: int | None) -> None:
@@ -46,6 +52,20 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-4, 0)
         mallopt(-1, -1)
+
+
+@contextlib.contextmanager
+def kernels_for(request: Request) -> Iterator[list[str]]:
+    """Within, kernels that are not compiled yet are left where the budget is too short for that; a note says so."""
+    on_gpu = request.device != "cpu" and torch.cuda.is_available()
+    if on_gpu or request.time_s is None or request.time_s >= WORTH_S or library.ready():
+        yield []
+        return
+    with library.switched_off():
+        yield [
+            f"the kernels have not been compiled yet, which takes about a minute: in these {request.time_s:g} s "
+            "PyTorch's operators serve; once `steepest train digits` has run, the faster ones do"
+        ]
 
 
 def operators(device: torch.device) -> str:

@@ -59,10 +59,16 @@ def begin(
     clock = clock or Clock(request.time_s)
     bar = progress_bar(show and distributed.rank() == 0)
     check_processes(recipe, request)
-    with distributed.joined(request.device), bar or contextlib.nullcontext(), _own_state():
+    with (
+        distributed.joined(request.device),
+        bar or contextlib.nullcontext(),
+        _own_state(),
+        machine.kernels_for(request) as left,
+    ):
         with clock.phase("load"), distributed.in_turn():
             dataset = dataset or load(request, bar)
             recipe, notes = adapt(recipe, dataset, request)
+            notes += left
         with clock.phase("prepare"):
             device = machine.prepare(request.device, request.threads)
             pace: BySteps | ByTime
@@ -118,7 +124,12 @@ def resume(path: Path | str, *, show: bool = False, told: Told | None = None, da
         raise Mistake(f"the run was begun by {many} processes, not {distributed.processes()}: {alone} {run.path}")
     first = distributed.rank() == 0
     bar = progress_bar(show and first)
-    with distributed.joined(begun_on), bar or contextlib.nullcontext(), _own_state():
+    with (
+        distributed.joined(begun_on),
+        bar or contextlib.nullcontext(),
+        _own_state(),
+        machine.kernels_for(request),
+    ):
         saved = checkpoint.load(run.path / FILE) if (run.path / FILE).exists() else None
         parts = {"training", "clock", *(["pace"] if request.time_s else [])}
         if saved is not None and not (isinstance(saved, dict) and parts <= saved.keys()):
