@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from budget import train
 from interleave import accuracy, filed, machine, write
-from peers import PEERS, asked
+from peers import PEERS, PeerFailed, asked
 
 from steepest.data import load
 from steepest.train.adapt import NOT_MIRRORED
@@ -46,7 +46,7 @@ def images_file(data: str, data_dir: Path | None, folder: Path) -> Path:
 
 
 def trained(name: str, data: str, budget: str, seed: int, data_dir: Path | None, file: Path) -> Row | None:
-    """One training of one side; None where its environment has not been built."""
+    """One training of one side; None where its environment has not been built, or it failed."""
     begin = time.time()
     seen: Row | None
     if name == "steepest":
@@ -54,7 +54,11 @@ def trained(name: str, data: str, budget: str, seed: int, data_dir: Path | None,
     else:
         flip = [] if data in NOT_MIRRORED else ["--flip"]
         told = {"--budget": seconds(budget), "--began": begin, "--seed": seed}
-        seen = asked(name, "train", str(file), *(str(word) for pair in told.items() for word in pair), *flip)
+        try:
+            seen = asked(name, "train", str(file), *(str(word) for pair in told.items() for word in pair), *flip)
+        except PeerFailed as problem:
+            print(problem, file=sys.stderr)
+            return None
     if seen is None:
         print(f"{PEERS[name].title}: not here; make bench-peers builds it", file=sys.stderr)
         return None
@@ -80,7 +84,7 @@ def record(data: str, budget: str, rows: list[Row], count: int, described: Row) 
         f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()
     }
     return {
-        "what": f"{data} in {budget}, beside three peers with the same wall time",
+        "what": f"{data} in {budget}, beside {('no', 'one', 'two', 'three')[len(sides) - 1]} peers with the same wall time",
         "command": f"python bench/rivals.py {data} --budgets {budget}",
         "commit": described["commit"],
         "machine": described,
