@@ -83,8 +83,9 @@ def record(data: str, budget: str, rows: list[Row], count: int, described: Row) 
     walls = {
         f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()
     }
+    peers = ("no", "one", "two", "three")[len(sides) - 1]
     return {
-        "what": f"{data} in {budget}, beside {('no', 'one', 'two', 'three')[len(sides) - 1]} peers with the same wall time",
+        "what": f"{data} in {budget}, beside {peers} peers with the same wall time",
         "command": f"python bench/rivals.py {data} --budgets {budget}",
         "commit": described["commit"],
         "machine": described,
