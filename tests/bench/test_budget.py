@@ -50,4 +50,4 @@ def test_the_readmes_table_takes_the_record(tmp_path: Path) -> None:
     (tmp_path / "2026-01-01_a_set-1m").mkdir()
     (tmp_path / "2026-01-01_a_set-1m" / "record.json").write_text(json.dumps(made((0.9, 60.0))), encoding="utf-8")
     (row,) = results.table(tmp_path).splitlines()[4:]
-    assert "test accuracy: 90.00%<br>longest wall time: 60.0 s" in row
+    assert "test accuracy: 90.00% (" in row and "<br>longest wall time: 60.0 s | " in row
