@@ -21,9 +21,9 @@ using T = float;
 bool right(Index n, Index h, Index w, Index c, Index k, int pad, int tile, int threads) {
     const Index oh = h + 2 * pad - 2, ow = w + 2 * pad - 2;
     const Index strides[] = {c * 9, 9, 3, 1};
+    state = 1;  // each case has the same numbers, whichever ran before
     auto close = [](const auto& ours, const std::vector<double>& exact) {
-        // With halves the worst of all cases is off by 5 to 7 %, by the numbers drawn; a wrong index by as much as there is.
-        return within(std::vector<float>(ours.begin(), ours.end()), exact, PAIR<Number> == 1 ? 2e-5 : 0.12, 0);
+        return within(std::vector<float>(ours.begin(), ours.end()), exact, PAIR<Number> == 1 ? 2e-5 : 6e-2, 0);
     };
     const std::vector<float> weight = numbers(k * c * 9), bias = numbers(k);
     const std::vector<T> x = maps<T>(numbers(n * h * w * c)), dy = maps<T>(numbers(n * oh * ow * k));

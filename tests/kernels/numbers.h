@@ -11,9 +11,10 @@
 
 namespace {
 
+std::uint32_t state = 1;  // of the numbers drawn
+
 std::vector<float> numbers(std::int64_t count) {
     std::vector<float> made(count);
-    static std::uint32_t state = 1;
     for (float& one : made) {
         state = state * 1664525u + 1013904223u;
         one = float(state >> 8) / float(1 << 23) - 1;

@@ -123,15 +123,8 @@ class Rows:
         if not found:
             chosen = " ".join(f"{name}={value}" for name, value in self.chosen.items())
             raise Mistake(f"the study {self.study.path} has no trial" + (f" with {chosen}" if chosen else ""))
-        return {key: self._confirming(rows) or rows for key, rows in found.items()}
-
-    def _confirming(self, trials: Sequence[Trial]) -> list[Trial]:
-        fresh = [trial for trial in trials if self.study.confirms(trial)]
-        return fresh if any(trial.state == DONE for trial in fresh) else []
-
-    def chosen_by(self, trials: Sequence[Trial]) -> bool:
-        """Whether a search may have chosen the setting by these very trials."""
-        return self.study.about["kind"] == "tune" and not self._confirming(trials)
+        fresh = {key: [trial for trial in rows if self.study.confirms(trial)] for key, rows in found.items()}
+        return {key: fresh[key] if any(one.state == DONE for one in fresh[key]) else found[key] for key in found}
 
     def rest(self, trial: Trial) -> Settings:
         """What is set beside the chosen settings."""
@@ -189,7 +182,7 @@ def _studies(a: Rows, b: Rows, figure: str | None, margin: float | None) -> dict
         "notes": [
             note
             for name, side, found in zip("AB", (a, b), trials, strict=True)
-            for note in (*_left_out(name, found, keys), *_partly_luck(name, side, [found[key] for key in keys]))
+            for note in (*_left_out(name, found, keys), *_partly_luck(name, side.study, found, keys))
         ],
     }
 
@@ -303,7 +296,10 @@ def _left_out(name: str, trials: Mapping[frozenset[Any], list[Trial]], keys: Ite
     return [f"of {len(states)} trials of {name}, {told} are left out"] if told else []
 
 
-def _partly_luck(name: str, side: Rows, rows: Iterable[Sequence[Trial]]) -> list[str]:
-    if not any(map(side.chosen_by, rows)):
+def _partly_luck(
+    name: str, study: Study, trials: Mapping[frozenset[Any], list[Trial]], keys: Iterable[frozenset[Any]]
+) -> list[str]:
+    """A warning where a search may have chosen a row by the very trials that are compared."""
+    if study.about["kind"] != "tune" or all(study.confirms(trial) for key in keys for trial in trials[key]):
         return []
     return [f"{name} is a search, which chose by these very figures: the best of them are partly luck (--confirm 10)"]

@@ -39,6 +39,10 @@ def prepare(device: str, threads: int | None) -> torch.device:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     keep_freed_memory()
+    return _found(device)
+
+
+def _found(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -57,8 +61,8 @@ def keep_freed_memory() -> None:
 @contextlib.contextmanager
 def kernels_for(request: Request) -> Iterator[list[str]]:
     """Within, kernels that are not compiled yet are left where the budget is too short for that; a note says so."""
-    on_gpu = request.device != "cpu" and torch.cuda.is_available()
-    if on_gpu or request.time_s is None or request.time_s >= WORTH_S or library.ready():
+    short = request.time_s is not None and request.time_s < WORTH_S and _found(request.device).type == "cpu"
+    if not short or library.ready():
         yield []
         return
     with library.switched_off():

@@ -95,9 +95,9 @@ class Muon(EachParameter):
         velocity = state["velocity"].mul_(momentum).add_(gradient)
         direction = gradient.add(velocity, alpha=momentum)
         if group["orthogonal"]:
-            last = parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
-            parameter = parameter.permute(0, 2, 3, 1) if last else parameter  # as the numbers lie in memory
-            direction = direction.permute(0, 2, 3, 1) if last else direction
+            if parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
+                # as the numbers lie in memory
+                parameter, direction = (one.permute(0, 2, 3, 1) for one in (parameter, direction))
             direction = orthogonalised(direction.flatten(1), group["steps"]).view(parameter.shape)
             parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp(min=1e-12))
         parameter.add_(direction, alpha=-group["lr"])
