@@ -146,18 +146,21 @@ def main() -> None:
     prepare("cpu", None)
     rows = []
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        known: dict[str, tuple[str, Callable[[], Iterator[Side]], int]] = {
-            "width": ("operations", widths, given.rounds),
-            "resolution": ("pixels", resolutions, given.rounds),
-            "batch": ("images", batches, given.rounds),
-            "classes": ("classes", classes, given.rounds),
-            "scores": ("classes", scores, given.rounds),
-            "held out": ("records", held_out, given.rounds),
-            "records": ("records", partial(records, Path(folder), given.most), 1),
+        known: dict[str, tuple[str, Callable[[], Iterator[Side]]]] = {
+            "width": ("operations", widths),
+            "resolution": ("pixels", resolutions),
+            "batch": ("images", batches),
+            "classes": ("classes", classes),
+            "scores": ("classes", scores),
+            "held out": ("records", held_out),
+            "records": ("records", partial(records, Path(folder), given.most)),
         }
+        for name in given.curves:
+            if name not in known:
+                parser.error(f"there is no curve {name!r}: the curves are {', '.join(known)}")
         for name in given.curves or known:
-            unit, sides, rounds = known[name]
-            rows.append(curve(name, unit, sides(), rounds))
+            unit, sides = known[name]
+            rows.append(curve(name, unit, sides(), given.rounds))
             if not given.json:
                 print(shown(rows[-1]), flush=True)
     seen = {"rows": rows, "machine": machine()}

@@ -1,7 +1,8 @@
 """What every bench shares: sides measured in turn, the ratio with its interval, the machine's description, the filing.
 
 Sides are measured A B B A …, so that a machine that slows down or is shared slows both; the first figure of each is
-warm-up and left out. A ratio is the median of the rounds' ratios, its interval a bootstrap over rounds.
+warm-up and left out. A ratio is the median of the rounds' ratios, its interval a bootstrap over rounds (of fewer than
+six that is their range).
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ UNITS = {
 }
 MANY = 40
 """More figures than this are not for the README's table."""
+FEW = 6
+"""Of fewer rounds the bootstrap's interval is their range, which holds the true median less often than 95 %."""
 Figure = tuple[str, dict[str, Any]]
 
 
@@ -43,9 +45,9 @@ def figures(seen: dict[str, Any], what: str = "") -> Iterator[Figure]:
         name = f"{what}, {told}" if what else told
         unit = next((unit for end, unit in UNITS.items() if key.endswith(end)), None)
         if isinstance(value, dict) and {"median", "low", "high"} <= value.keys():
-            kind = value.get("interval", "95 %, bootstrap over rounds")
+            kind = value.get("interval", "95 %, bootstrap over rounds" if value["n"] >= FEW else "range of the rounds")
             ends = {"low": value["low"], "high": value["high"], "interval": kind}
-            yield name, {"value": value["median"], "unit": "ratio"} | ends
+            yield name, {"value": value["median"], "unit": "ratio"} | (ends if value["n"] > 1 else {})
         elif isinstance(value, dict) and {"share", "low", "high", "interval"} <= value.keys():
             yield (
                 name,

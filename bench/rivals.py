@@ -83,13 +83,13 @@ def record(data: str, budget: str, rows: list[Row], count: int, described: Row) 
     walls = {
         f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()
     }
-    peers = ("no", "one", "two", "three")[len(sides) - 1]
+    peers, n = ("no", "one", "two", "three")[len(sides) - 1], min(map(len, sides.values()))
     return {
         "what": f"{data} in {budget}, beside {peers} peers with the same wall time",
-        "command": f"python bench/rivals.py {data} --budgets {budget}",
+        "command": f"python bench/rivals.py {data} --budgets {budget}" + (f" --seeds {n}" if n > 1 else ""),
         "commit": described["commit"],
         "machine": described,
-        "n": min(map(len, sides.values())),
+        "n": n,
         "figures": figures | walls,
         "note": "",
         "readme": ["steepest", *best],

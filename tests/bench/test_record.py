@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import record
-from record import figures, rounds
+from interleave import Rounds
+from record import FEW, figures, rounds
 
 RATIO = {"median": 2.0, "low": 1.5, "high": 2.5, "n": 6}
 
@@ -15,6 +16,16 @@ def test_every_ratio_is_a_figure_with_its_interval():
     found = dict(figures(seen))
     assert set(found) == {"a, ratio", "b, x / y"}
     assert all((f["value"], f["low"], f["high"], f["unit"]) == (2.0, 1.5, 2.5, "ratio") for f in found.values())
+    assert {f["interval"] for f in found.values()} == {"95 %, bootstrap over rounds"}
+
+
+def test_of_a_few_rounds_the_interval_is_their_range():
+    few, one = (dict(figures({"rows": [{"what": "a", "ratio": RATIO | {"n": n}}]}))["a, ratio"] for n in (FEW - 1, 1))
+    assert few["interval"] == "range of the rounds" and one == {"value": 2.0, "unit": "ratio"}
+    for count in range(1, FEW):
+        theirs = [3.0, 1.0, 2.0, 5.0, 4.0][:count]
+        ratio = Rounds({"x": theirs, "y": [1.0] * count}).ratio("x", "y")
+        assert (ratio.low, ratio.high) == (min(theirs), max(theirs))
 
 
 def test_times_and_accuracies_are_figures_and_limits_are_not():

@@ -21,7 +21,7 @@ def row(side: str, accuracy: float, wall_s: float = 60.0) -> dict[str, Any]:
 
 def test_the_best_peer_stands_beside_ours_in_the_readme() -> None:
     made = rivals.record("a_set", "1m", [row("steepest", 0.5), row("a", 0.7, 61), row("b", 0.9)], 1000, MACHINE)
-    assert made["readme"] == ["steepest", "b"] and made["n"] == 1
+    assert made["readme"] == ["steepest", "b"] and made["n"] == 1 and made["command"].endswith("--budgets 1m")
     assert (made["figures"]["b"]["low"], made["figures"]["b"]["high"]) == wilson(900, 1000)
     assert made["figures"]["a, longest"] == {"value": 61, "unit": "s"} and "beside two peers" in made["what"]
 
@@ -29,7 +29,7 @@ def test_the_best_peer_stands_beside_ours_in_the_readme() -> None:
 def test_a_side_of_several_seeds_counts_by_its_mean() -> None:
     rows = [row("steepest", 0.5), row("steepest", 0.7), row("a", 0.9), row("a", 0.1, 70), row("b", 0.6), row("b", 0.6)]
     made = rivals.record("a_set", "1m", rows, 1000, MACHINE)
-    assert made["readme"] == ["steepest", "b"] and made["n"] == 2
+    assert made["readme"] == ["steepest", "b"] and made["n"] == 2 and made["command"].endswith("--budgets 1m --seeds 2")
     assert made["figures"]["a"] | {"interval": ""} == {
         "value": 0.5,
         "unit": "fraction",
