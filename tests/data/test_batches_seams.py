@@ -186,6 +186,18 @@ def test_an_order_of_all_is_the_plain_one_and_evaluation_has_none():
     assert same(made(shuffle=False).epoch(0), made(shuffle=False, order=easiest).epoch(0))
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_streamed_chunks_are_those_that_sorting_row_by_row_gives(share):
+    def own(epoch, progress, index, count, random):
+        return np.arange(len(index))
+
+    index = np.flatnonzero(np.arange(len(numbered())) % 3)
+    streamed = replace(made(memory=SCARCE, share=share), index=index[: len(index) // 32 * 32])
+    plain, sorted_by_row = (replace(streamed, order=order) for order in (None, own))
+    assert plain.streamed and plain.chunk < 100
+    assert plain.places(3).tolist() == sorted_by_row.places(3).tolist()
+
+
 @given(rows=st.lists(st.integers(0, 99), min_size=1, max_size=60), chunk=st.integers(1, 120))
 @settings(max_examples=60, deadline=None)
 def test_rows_are_gathered_in_their_order_however_often_they_come(rows, chunk):

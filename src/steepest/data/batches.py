@@ -143,8 +143,12 @@ class Batches:
         if not self.streamed:
             return random.permutation(count)[:used] if chosen is None else chosen
         chunk = (self.index if chosen is None else self.index[chosen]) // self.chunk
-        order = np.argsort(random.permutation(int(chunk.max()) + 1)[chunk], kind="stable")[:used]
-        order = order if chosen is None else chosen[order]
+        rank = random.permutation(int(chunk.max()) + 1)[chunk]
+        if chosen is None:  # its chunks are runs, so that runs need sorting, not rows
+            runs = np.split(np.arange(count), np.flatnonzero(np.diff(chunk)) + 1)
+            order = np.concatenate(sorted(runs, key=lambda run: int(rank[run[0]])))[:used]
+        else:
+            order = chosen[np.argsort(rank, kind="stable")[:used]]
         for low in range(0, used, self.window * self.batch_size):
             random.shuffle(order[low : low + self.window * self.batch_size])
         return order
@@ -293,11 +297,13 @@ def statistics(split: Split, index: Indices) -> Statistics:
         std = points.std(axis=0)
         return points.mean(axis=0), np.where(std > 0, std, 1.0)
     total, squares = np.zeros(width, np.int64), np.zeros(width, np.int64)
-    rows = max(1, min(256, BLOCK_BYTES // int(np.prod(images.shape[1:]))))  # 256 · 255² < 2²⁴: exact in float32
-    for low in range(0, count, rows):
-        part = torch.from_numpy(_gathered(images, index[low : low + rows], rows)).flatten(1).float()
-        total += part.sum(0).view(-1, width).long().sum(0).numpy()
-        squares += part.square_().sum(0).view(-1, width).long().sum(0).numpy()
+    block = max(1, BLOCK_BYTES // int(np.prod(images.shape[1:])))
+    for low in range(0, count, block):
+        gathered = torch.from_numpy(_gathered(images, index[low : low + block], block))
+        for part in gathered.split(256):  # 256 · 255² < 2²⁴: exact in float32
+            floats = part.flatten(1).float()
+            total += floats.sum(0).view(-1, width).long().sum(0).numpy()
+            squares += floats.square_().sum(0).view(-1, width).long().sum(0).numpy()
     pixels = count * int(np.prod(images.shape[1:-1]))
     mean = total / pixels
     variance = [(pixels * int(q) - int(s) ** 2) / pixels**2 for s, q in zip(total, squares, strict=True)]
