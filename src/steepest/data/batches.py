@@ -143,12 +143,12 @@ class Batches:
         if not self.streamed:
             return random.permutation(count)[:used] if chosen is None else chosen
         chunk = (self.index if chosen is None else self.index[chosen]) // self.chunk
-        rank = random.permutation(int(chunk.max()) + 1)[chunk]
+        rank = random.permutation(int(chunk.max()) + 1)
         if chosen is None:  # its chunks are runs, so that runs need sorting, not rows
             runs = np.split(np.arange(count), np.flatnonzero(np.diff(chunk)) + 1)
-            order = np.concatenate(sorted(runs, key=lambda run: int(rank[run[0]])))[:used]
+            order = np.concatenate(sorted(runs, key=lambda run: int(rank[chunk[run[0]]])))[:used]
         else:
-            order = chosen[np.argsort(rank, kind="stable")[:used]]
+            order = chosen[np.argsort(rank[chunk], kind="stable")[:used]]
         for low in range(0, used, self.window * self.batch_size):
             random.shuffle(order[low : low + self.window * self.batch_size])
         return order
