@@ -83,13 +83,13 @@ def record(data: str, budget: str, rows: list[Row], count: int, described: Row) 
     walls = {
         f"{side}, longest": {"value": max(row["wall_s"] for row in made), "unit": "s"} for side, made in sides.items()
     }
-    peers, n = ("no", "one", "two", "three")[len(sides) - 1], min(map(len, sides.values()))
+    peers, seeds = ("no", "one", "two", "three")[len(sides) - 1], max(map(len, sides.values()))
     return {
         "what": f"{data} in {budget}, beside {peers} peers with the same wall time",
-        "command": f"python bench/rivals.py {data} --budgets {budget}" + (f" --seeds {n}" if n > 1 else ""),
+        "command": f"python bench/rivals.py {data} --budgets {budget}" + (f" --seeds {seeds}" if seeds > 1 else ""),
         "commit": described["commit"],
         "machine": described,
-        "n": n,
+        "n": min(map(len, sides.values())),
         "figures": figures | walls,
         "note": "",
         "readme": ["steepest", *best],

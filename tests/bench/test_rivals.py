@@ -40,6 +40,11 @@ def test_a_side_of_several_seeds_counts_by_its_mean() -> None:
     assert made["figures"]["a, longest"]["value"] == 70
 
 
+def test_the_command_asks_for_all_seeds_where_a_peer_failed_in_one() -> None:
+    made = rivals.record("a_set", "1m", [row("steepest", 0.5), row("steepest", 0.7), row("a", 0.9)], 1000, MACHINE)
+    assert made["n"] == 1 and made["command"].endswith("--seeds 2")
+
+
 def test_a_peer_that_fails_is_told_and_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "fails.py").write_text("import sys; sys.exit(3)")
     python = tmp_path / ".peers" / "here" / "bin" / "python"
